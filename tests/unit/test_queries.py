@@ -25,6 +25,7 @@ from queries.engine import RowStream
 from queries.formats import distinct, short, write_csv, write_json
 from queries.references import Version, bare_names, parse_reading, references
 from queries.spark_engine import for_questions
+from queries.trino_engine import _without_semicolons
 from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.tables import TABLES
 from streaming.lake.views import views
@@ -141,6 +142,13 @@ def test_statements_that_only_read_are_allowed(sql: str, dialect: str) -> None:
 @pytest.mark.parametrize("dialect", sorted(ENGINES))
 def test_comments_and_semicolons_are_no_statements(sql: str, dialect: str) -> None:
     parse_reading(sql, dialect)
+
+
+@pytest.mark.parametrize("sql", ["SELECT ';--' AS s", "EXPLAIN SELECT 1", "SELECT 'open"])
+def test_trino_gets_no_semicolon(sql: str) -> None:
+    assert _without_semicolons(sql) == sql
+    if "open" not in sql:
+        assert _without_semicolons(f"{sql} ; -- done\n/* ; */;") == sql
 
 
 def test_a_name_that_a_query_defines_is_no_table_in_either_case() -> None:
