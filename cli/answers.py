@@ -41,6 +41,8 @@ def write_stream(stream: RowStream, form: str, dialect: str, path: Path) -> None
     Raises:
         StorelakeError: it cannot be written.
     """
+    if path.is_dir():
+        raise StorelakeError(f"{path} is a folder: name a file in it.")
     part = path.with_name(f"{path.name}.part")
     try:
         if form == "parquet":

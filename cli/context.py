@@ -23,6 +23,7 @@ MOST_NICE = 19
 BEHIND_STREAMS = 5
 """Niceness on top of that of the streams."""
 
+OLDEST = timedelta(days=36_500)
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
@@ -54,7 +55,10 @@ def parse_age(text: str) -> timedelta:
     found = re.fullmatch(r"(\d{1,6})([dhms])", text)
     if not found:
         raise typer.BadParameter(f"{text!r} is no age: write 30d, 12h, 45m or 90s")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    age = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if age > OLDEST:
+        raise typer.BadParameter(f"{text!r} is too long: the longest is {OLDEST.days}d")
+    return age
 
 
 def parse_instant(text: str) -> datetime:

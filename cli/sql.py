@@ -90,14 +90,15 @@ def _rows(query: str, engine: str, at: str | None) -> Iterator[RowStream]:
 
 
 def _text(query: str | None, file: Path | None) -> str:
-    if file is not None and query is None:
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StorelakeError(f"{file} cannot be read as text: {error}.") from error
-    if query is None or file is not None:
+    if (query is None) == (file is None):
         raise typer.BadParameter("give either a query, or - for standard input, or --file")
-    return sys.stdin.read() if query == "-" else query
+    if query is not None and query != "-":
+        return query
+    try:
+        return (file.read_bytes() if file else sys.stdin.buffer.read()).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        name = file or "standard input"
+        raise StorelakeError(f"{name} cannot be read as text: {error}.") from error
 
 
 def _answer(query: str, engine: str, at: str | None, form: str, out: Path | None) -> None:

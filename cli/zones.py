@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +42,8 @@ def show(
         first = stores.layouts(found)[0].valid_from
         raise StorelakeError(f"camera {camera} has no layout before {first:%Y-%m-%d %H:%M %Z}.")
     picture = draw(read_background(frame), layout, f"{camera}, layout {layout.version}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # then it cannot be written either
+        out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), picture):
         raise StorelakeError(
             f"{out} cannot be written: name a .png in a folder that can be written."

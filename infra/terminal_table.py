@@ -75,7 +75,8 @@ class TextTable:
 
     def _least(self, head: Text, *cells: Text) -> int:
         wraps = head.plain in self.prose
-        return max(_longest_part(head), *(_longest_part(c) if wraps else c.cell_len for c in cells))
+        widths = (_longest_part(cell) if wraps else cell.cell_len for cell in cells)
+        return max([_longest_part(head), *widths])
 
 
 def _blocks(

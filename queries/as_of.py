@@ -19,6 +19,8 @@ from streaming.lake.iceberg.history import VALIDATED, day_tag
 
 Moment = str | datetime
 """A tag or branch, or an instant with a time zone."""
+MODIFIERS = ("joins", "laterals", "pivots", "sample")
+"""Of a table in a parsed query, beside its alias."""
 
 
 def parse_moment(text: str, now: datetime) -> Moment:
@@ -33,7 +35,7 @@ def parse_moment(text: str, now: datetime) -> Moment:
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         return f"day-{text}"
     try:
-        instant = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return text
     return instant if instant.tzinfo else instant.replace(tzinfo=timezone.utc)
@@ -64,17 +66,21 @@ def pin(query: exp.Expr, shelf: Shelf, moment: Moment, *, in_view: bool = False)
     """Name the snapshot of each table in a parsed query, and put the text of a view in its place.
 
     Raises:
-        QueryError: a table has no such snapshot.
+        QueryError: a table has no such snapshot, or a version of a view is wanted.
     """
     for reference in references(query):
-        node, view = reference.node, shelf.view(reference.table)
+        node, view = reference.node, shelf.view(reference)
         if reference.version is not None and not in_view:
             continue
         if view is not None:
             then = moment if in_view else _validated(reference.table, moment)
             pin(view, shelf, then, in_view=True)
-            alias = exp.TableAlias(this=exp.to_identifier(node.alias or node.name, quoted=True))
-            node.replace(exp.Subquery(this=view, alias=alias))
+            alias = exp.TableAlias(
+                this=exp.to_identifier(node.alias or node.name, quoted=True),
+                columns=node.args["alias"].columns if node.alias else None,
+            )
+            kept = {name: node.args.get(name) for name in MODIFIERS}
+            node.replace(exp.Subquery(this=view, alias=alias, **kept))
         else:
             found = snapshot_of(shelf.table(reference.table), reference.table, moment)
             version = exp.Literal.number(found)

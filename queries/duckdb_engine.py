@@ -138,7 +138,7 @@ class _Fetcher:
         namespace, table = name.split(".", 1)
         self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{namespace}"')
         place = '"{}"."{}"'.format(namespace, table.replace('"', '""'))
-        view = self._shelf.view(reference.table)
+        view = self._shelf.view(reference)
         if view is not None:
             self.fetch(view)
             self._connection.execute(f"CREATE VIEW {place} AS {in_dialect(view, 'duckdb')}")

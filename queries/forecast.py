@@ -24,7 +24,7 @@ FORMULA = "count ~ C(hour_of_day) + C(weekday)"
 
 
 class TooLittleHistoryError(ValueError):
-    """A forecast needs more days; the message names how many there are."""
+    """A forecast needs more days or hours; the message names which."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def backtest(history: pd.DataFrame) -> Backtest:
         history: as of `forecast`.
 
     Raises:
-        TooLittleHistoryError: fewer than `LEAST_DAYS` days.
+        TooLittleHistoryError: fewer than `LEAST_DAYS` days, or no hour of the last seven was open.
     """
     _require_days(history)
     start = history["hour"].max() - WEEK
@@ -80,6 +80,10 @@ def backtest(history: pd.DataFrame) -> Backtest:
         true=last["count"].to_numpy(float), before=last["hour"].map(before).to_numpy()
     )
     found = found[(found["true"] > 0) | (found["count"] > 0)]
+    if found.empty:
+        raise TooLittleHistoryError(
+            "A forecast is compared with the open hours of the last seven days, and none was open."
+        )
     return Backtest(
         hours=len(found),
         error=float((found["true"] - found["count"]).abs().mean()),
@@ -122,11 +126,15 @@ def _estimate(history: pd.DataFrame, wanted: pd.DataFrame) -> np.ndarray:
     import statsmodels.formula.api as smf  # noqa: PLC0415
     from scipy.stats import nbinom  # noqa: PLC0415
 
-    model = smf.glm(FORMULA, history, family=sm.families.Poisson()).fit(scale="X2")
-    predicted = model.get_prediction(wanted)
-    mean = predicted.predicted_mean
+    if history["count"].nunique() == 1:  # then statsmodels refuses to fit
+        mean, dispersion = np.full(len(wanted), history["count"].max()), 1.0
+    else:
+        model = smf.glm(FORMULA, history, family=sm.families.Poisson()).fit(scale="X2")
+        predicted = model.get_prediction(wanted)
+        mean = predicted.predicted_mean
+        dispersion = model.scale + predicted.se_mean**2 / mean
     # A negative binomial distribution has more variance than its mean.
-    ratio = np.maximum(model.scale + predicted.se_mean**2 / mean, 1 + 1e-6)
+    ratio = np.maximum(dispersion, 1 + 1e-6)
     tail = (1 - COVERAGE) / 2
     low, high = (nbinom.ppf(q, mean / (ratio - 1), 1 / ratio) for q in (tail, 1 - tail))
     return np.column_stack([mean, low, high])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import count
 from math import isfinite
 from typing import Any, TextIO
 
@@ -29,8 +29,8 @@ def as_text(value: Any) -> str | None:
     """A value with all its digits; a struct, an array and a map as JSON, a time in ISO 8601."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, default=_jsonable, ensure_ascii=False)
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(_for_json(value), default=_jsonable, ensure_ascii=False)
     return str(value) if isinstance(value, (int, float)) else _jsonable(value)
 
 
@@ -43,12 +43,12 @@ def _jsonable(value: Any) -> str:
 
 
 def distinct(columns: Sequence[str]) -> list[str]:
-    """Names of which none occurs twice: the second `a` is `a_2`."""
-    seen: Counter[str] = Counter()
-    names = []
+    """Names of which none occurs twice: the second `a` is `a_2`, or the next that is free."""
+    names: list[str] = []
     for column in columns:
-        seen[column] += 1
-        names.append(column if seen[column] == 1 else f"{column}_{seen[column]}")
+        numbered = (f"{column}_{number}" for number in count(2))
+        free = (name for name in numbered if name not in {*columns, *names})
+        names.append(next(free) if column in names else column)
     return names
 
 
@@ -64,12 +64,20 @@ def write_json(stream: RowStream, file: TextIO) -> None:
     names, comma = distinct(stream.columns), ""
     file.write("[")
     for row in stream.rows:
-        values = dict(zip(names, map(_number, row), strict=True))
+        values = dict(zip(names, map(_for_json, row), strict=True))
         file.write(f"{comma}\n{json.dumps(values, default=_jsonable, ensure_ascii=False)}")
         comma = ","
     file.write("\n]\n")
 
 
-def _number(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become text."""
+def _for_json(value: Any) -> Any:
+    """JSON has no infinity and no NaN, and a date is no key: they become text, at every depth."""
+    if isinstance(value, dict):
+        return {_key(key): _for_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_json(inner) for inner in value]
     return str(value) if isinstance(value, float) and not isfinite(value) else value
+
+
+def _key(key: Any) -> Any:
+    return key if isinstance(key, (str, int, float, type(None))) else as_text(key)

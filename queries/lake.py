@@ -28,10 +28,21 @@ class Shelf:
     def __init__(self, catalog: Catalog, views: Mapping[str, LakeView]) -> None:
         self._catalog, self._views = catalog, views
 
-    def view(self, name: str) -> exp.Expr | None:
-        """The parsed query of a view, or None when there is no such view."""
-        view = self._views.get(name)
-        return None if view is None else sqlglot.parse_one(view.sql, read=DIALECT)
+    def view(self, reference: Reference) -> exp.Expr | None:
+        """The parsed query of a view, or None when there is no such view.
+
+        Raises:
+            QueryError: a version of a view is wanted.
+        """
+        view = self._views.get(reference.table)
+        if view is None:
+            return None
+        if reference.version is not None:
+            raise QueryError(
+                f"{reference.table} is a view, which has no versions: ask as of a moment with "
+                "--at, or name its tables."
+            )
+        return sqlglot.parse_one(view.sql, read=DIALECT)
 
     def table(self, name: str) -> IcebergTable:
         """A table.
@@ -77,7 +88,7 @@ class Shelf:
         return QueryError(f"The lake has no table {name}: {self._similar(name)}.")
 
     def _check(self, reference: Reference) -> None:
-        view = self.view(reference.table)
+        view = self.view(reference)
         if view is not None:
             self.check(view)
         else:

@@ -32,13 +32,15 @@ SCALARS = {
     DType.TIMESTAMPTZ: pa.timestamp("us", tz="UTC"),
     DType.BINARY: pa.binary(),
     DType.VARBINARY: pa.binary(),
+    **dict.fromkeys((DType.CHAR, DType.ENUM, DType.JSON, DType.TEXT, DType.VARCHAR), pa.string()),
 }
 
 
 def write_parquet(stream: RowStream, dialect: str, path: Path) -> None:
     """Write all rows, ten thousand at a time.
 
-    Types without a counterpart in `SCALARS`, such as a map, become text, as in CSV.
+    Types without a counterpart in `SCALARS`, such as a map, become text, as in CSV; so does a list
+    or a struct that has one inside.
 
     Args:
         stream: of one query.
@@ -59,7 +61,7 @@ def write_parquet(stream: RowStream, dialect: str, path: Path) -> None:
                 columns = zip(zip(*batch, strict=True), converters, types, strict=True)
                 arrays = [pa.array(map(to, values), kind) for values, to, kind in columns]
                 writer.write_batch(pa.record_batch(arrays, schema))
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise QueryError(f"The answer does not fit into Parquet: {error}.") from error
 
 
@@ -67,11 +69,16 @@ def arrow_type(text: str, dialect: str) -> pa.DataType:
     """The type in Arrow of a type in the SQL of an engine; text where there is none."""
     try:
         return _converted(exp.DataType.build(text, dialect=dialect))
-    except SqlglotError:
+    except (SqlglotError, LookupError):
         return pa.string()
 
 
 def _converted(kind: exp.DataType) -> pa.DataType:
+    """The same of a parsed type.
+
+    Raises:
+        LookupError: it has none.
+    """
     inner = kind.expressions
     match kind.this:
         case DType.DECIMAL if len(inner) == 2:
@@ -80,4 +87,4 @@ def _converted(kind: exp.DataType) -> pa.DataType:
             return pa.list_(_converted(inner[0]))
         case DType.STRUCT:
             return pa.struct([(field.name, _converted(field.args["kind"])) for field in inner])
-    return SCALARS.get(kind.this, pa.string())
+    return SCALARS[kind.this]

@@ -8,6 +8,7 @@ they are understood here.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import groupby
@@ -21,10 +22,11 @@ from queries.engine import QueryError
 from streaming.lake.iceberg.history import HISTORY_TAG, complete_since, snapshot_before
 
 Version = int | str | datetime
-READING = (exp.Query, exp.Describe, exp.Show, exp.Summarize, exp.Values)
+READING = (exp.Query, exp.Describe, exp.Pivot, exp.Show, exp.Summarize, exp.Values)
 # What begins so reads, even where sqlglot cannot parse it; WITH and FROM may begin an INSERT.
 READING_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "SHOW", "DESC", "DESCRIBE", "EXPLAIN"})
 CLAUSES = frozenset({"WITH", "FROM", "("})
+COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 METADATA = frozenset({"information_schema", "pg_catalog"})
 """Namespaces that the engine itself has."""
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of each SHOW and EXPLAIN
@@ -51,12 +53,13 @@ def parse_reading(sql: str, dialect: str) -> exp.Expr | None:
     Raises:
         QueryError: it is empty, or several statements, or it would change something.
     """
-    text = sql.strip().rstrip(";")
-    if not text:
+    words = COMMENT.sub(" ", sql).strip("; \t\r\n").replace("(", "( ").split()
+    if not words:
         raise QueryError("There is no query: give SQL, or a file with --file.")
-    verb = text.replace("(", "( ").split()[0].upper()
+    verb = words[0].upper()
     try:
-        statements = [s for s in sqlglot.parse(text, read=dialect) if s is not None]
+        parsed = sqlglot.parse(sql, read=dialect)
+        statements = [s for s in parsed if s is not None and not isinstance(s, exp.Semicolon)]
     except SqlglotError as error:
         if verb in CLAUSES:
             raise QueryError(f"The query cannot be parsed: {str(error).splitlines()[0]}") from error
@@ -84,17 +87,18 @@ def references(query: exp.Expr) -> list[Reference]:
 
 def bare_names(query: exp.Expr) -> list[str]:
     """Tables that a query names without a namespace, and does not define itself; no files."""
-    own = {cte.alias for cte in query.find_all(exp.CTE)}
+    own = {cte.alias.lower() for cte in query.find_all(exp.CTE)}
     names = [table.name for table in query.find_all(exp.Table) if not table.db]
-    return [name for name in names if name.isidentifier() and name not in own]
+    return [name for name in names if name.isidentifier() and name.lower() not in own]
 
 
 def _version(node: exp.Table) -> Version | None:
     clause = node.args.get("version") or node.args.get("when")
     if clause is None:
         return None
-    literal = clause.find(exp.Literal)
-    if literal is None:
+    given = clause.expression
+    literal = given.this if isinstance(given, exp.Cast) else given
+    if not isinstance(literal, exp.Literal):
         raise QueryError(f"{node.db}.{node.name}: give the version as a number or a text.")
     kind = str(clause.this if isinstance(clause, exp.Version) else clause.args.get("kind")).upper()
     if kind.startswith("TIMESTAMP"):

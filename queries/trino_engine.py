@@ -8,8 +8,10 @@ from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
+import sqlglot
 import trino
 from sqlglot import exp
+from sqlglot.errors import TokenError
 from trino.exceptions import TrinoConnectionError, TrinoQueryError
 from trino.types import NamedRowTuple
 from typing_extensions import override
@@ -48,7 +50,7 @@ class TrinoEngine(Engine):
                 yield shown
                 return
             with closing(self._connection.cursor()) as cursor:
-                cursor.execute(sql.strip().rstrip(";"))
+                cursor.execute(_without_semicolons(sql))
                 first = cursor.fetchmany(1)  # the description is there with it
                 description = cursor.description or ()
                 rows = ([_structs(value) for value in row] for row in chain(first, cursor))
@@ -69,6 +71,16 @@ class TrinoEngine(Engine):
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _without_semicolons(sql: str) -> str:
+    """A statement without semicolons and comments behind it: Trino takes no semicolon."""
+    try:
+        tokens = sqlglot.tokenize(sql, read="trino")
+    except TokenError:  # of which Trino itself gives the reason
+        return sql
+    last = max(t.end for t in tokens if t.token_type is not sqlglot.TokenType.SEMICOLON)
+    return sql[: last + 1].rstrip()
 
 
 def _structs(value: Any) -> Any:

@@ -281,12 +281,14 @@ def read_tree(path: Path) -> dict[str, Any]:
     """A store file as it stands, not checked.
 
     Raises:
-        SettingsError: the file is missing or is not TOML.
+        SettingsError: the file is missing, cannot be read or is not TOML.
     """
     try:
         return parse_tree(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError as error:
         raise SettingsError(f"store file {path} does not exist") from error
+    except OSError as error:
+        raise SettingsError(f"store file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"store file {path} is not TOML: it is not in UTF-8") from error
 

@@ -80,7 +80,8 @@ def last_entries(
         return [one for one in entries if one.reaches(level) and _time(one) >= first]
 
     def enough(entries: Sequence[LogEntry]) -> bool:
-        return len(wanted(entries)) > most or any(_time(one) < first for one in entries)
+        is_older = any(one.at is not None and one.at < first for one in entries)
+        return len(wanted(entries)) > most or is_older
 
     found = [wanted(_read_back(file, end, enough))[-most:] for file, end in ends.items()]
     return sorted(chain(*found) if most else (), key=_time)
@@ -125,6 +126,10 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
+def _modified(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
 def _time(entry: LogEntry) -> datetime:
     return entry.at or _FIRST
 
@@ -153,6 +158,7 @@ class _Follower:
     def __init__(self, file: Path, start: int = 0) -> None:
         self._file, self._half = file, b""
         self._last: LogEntry | None = None
+        self._copied_at = _modified(_rotated(file))
         self._source = self._open()
         if self._source:
             self._source.seek(start)
@@ -160,7 +166,7 @@ class _Follower:
     def read(self) -> list[LogEntry]:
         """Entries of the whole lines that are new; of half a line only where its file has gone."""
         replaced = self._replaced()  # before the rest is read: what is written until then counts
-        data = self._half + self._rest()
+        data = self._half + self._rest() + self._rest_of_copy()
         if replaced:
             data += b"\n"  # half a line gets no other half
             self._source = self._open()
@@ -188,3 +194,13 @@ class _Follower:
 
     def _rest(self) -> bytes:
         return self._source.read() if self._source else b""
+
+    def _rest_of_copy(self) -> bytes:
+        """What `Daemon.rotate_log` copied since the last poll and then truncated, not read yet."""
+        copy = _rotated(self._file)
+        before, self._copied_at = self._copied_at, _modified(copy)
+        if self._source is None or self._copied_at == before:
+            return b""
+        position = self._source.tell()
+        is_truncated = position > os.fstat(self._source.fileno()).st_size
+        return _read(copy, position, _size(copy)) if is_truncated else b""

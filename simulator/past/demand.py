@@ -69,7 +69,7 @@ def arrivals(branch: Branch, opening: Opening, weeks: float, rng: random.Random)
     count = max(0, round(rng.gauss(mean, mean**0.5)))
     arriving = opening.ends - LAST_ARRIVAL - opening.begins
     found = [opening.begins + _share(rng) * arriving for _ in range(count)]
-    return sorted([*found, *_more_in_power_hour(branch, found, rng)])
+    return sorted([*found, *_more_in_power_hour(branch, opening, found, rng)])
 
 
 def _share(rng: random.Random) -> float:
@@ -79,11 +79,12 @@ def _share(rng: random.Random) -> float:
 
 
 def _more_in_power_hour(
-    branch: Branch, found: list[datetime], rng: random.Random
+    branch: Branch, opening: Opening, found: list[datetime], rng: random.Random
 ) -> Iterator[datetime]:
     for at in found:
         local = at.astimezone(ZoneInfo(branch.timezone))
         is_power = (DAYS[local.weekday()], local.hour) == (POWER_DAY, POWER_HOUR)
         if is_power and rng.random() < POWER:
             again = local.replace(minute=rng.randrange(60), second=rng.randrange(60))
-            yield again.astimezone(timezone.utc)
+            if opening.begins <= again < opening.ends - LAST_ARRIVAL:
+                yield again.astimezone(timezone.utc)

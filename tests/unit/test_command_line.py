@@ -11,10 +11,12 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from typer import BadParameter
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from cli.context import parse_age
 from cli.main import SECTIONS, app
 
 runner = CliRunner()
@@ -55,6 +57,13 @@ def test_every_command_has_a_help_in_plain_text(words: tuple[str, ...]) -> None:
 def test_the_version_is_that_of_the_package() -> None:
     result = runner.invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"storelake {version('storelake')}\n")
+
+
+@pytest.mark.parametrize("text", ["36501d", "999999d", "876001h"])
+def test_an_age_of_more_than_a_century_is_refused(text: str) -> None:
+    assert parse_age("36500d") == parse_age("876000h")
+    with pytest.raises(BadParameter, match="the longest is 36500d"):
+        parse_age(text)
 
 
 def test_the_help_needs_no_large_library() -> None:

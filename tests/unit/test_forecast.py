@@ -79,6 +79,19 @@ def test_less_than_two_weeks_are_too_little() -> None:
         backtest(history)
 
 
+def test_counts_that_are_all_the_same_are_their_own_forecast() -> None:
+    history = weeks(2).assign(count=5)
+    expected = forecast(history, the_week_after(history))
+    assert (expected["count"] == 5).all()
+    assert (expected["low"].unique(), expected["high"].unique()) == ([2], [9]), "Poisson"
+    assert (backtest(history).error, backtest(history).covered) == (0, 1)
+
+
+def test_a_last_week_without_an_open_hour_cannot_be_compared() -> None:
+    with pytest.raises(TooLittleHistoryError, match="none was open"):
+        backtest(weeks(2).assign(count=0))
+
+
 def test_tills_follow_erlang() -> None:
     # Ten erlangs on fourteen tills: 17.4 of 100 wait, as in published tables of Erlang C.
     assert share_in_time(14, 200, 180, 0) == pytest.approx(1 - 0.174, abs=0.001)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -195,22 +195,60 @@ def test_a_table_without_such_rows_keeps_its_past_when_others_are_deleted(
     assert rows_at(lake, "day-2024-05-01") == [1]
 
 
+@contextmanager
+def shelf_of_a_day(folder: Path) -> Iterator[tuple[Shelf, int]]:
+    """Views over `silver.orders`, and its snapshot of a day, which was validated."""
+    with empty_table(folder, "silver.orders", ORDERS) as orders:
+        orders.append(pa.Table.from_pylist([], schema=ORDERS))
+        newest = orders.metadata.snapshots[-1].snapshot_id
+        for tag in ("day-2024-05-01", "validated-day-2024-05-01"):
+            orders.manage_snapshots().create_tag(newest, tag).commit()
+        yield Shelf(orders.catalog, by_name(load_stores(load_settings().stores_file))), newest
+
+
 @pytest.mark.parametrize("dialect", sorted(ENGINES))
 def test_a_view_as_of_a_day_reads_what_was_validated_by_then(dialect: str, tmp_path: Path) -> None:
     query = parse_reading("SELECT count(*) FROM analyst.order_lines", dialect)
     assert query is not None
-    with empty_table(tmp_path, "silver.orders", ORDERS) as orders:
-        for tag in ("day-2024-05-01", "validated-day-2024-05-01"):
-            orders.append(pa.Table.from_pylist([], schema=ORDERS))
-            newest = orders.metadata.snapshots[-1].snapshot_id
-            orders.manage_snapshots().create_tag(newest, tag).commit()
-        shelf = Shelf(orders.catalog, by_name(load_stores(load_settings().stores_file)))
+    with shelf_of_a_day(tmp_path) as (shelf, newest):
         with pytest.raises(QueryError, match="shows validated rows, known at the end of hours"):
             pin(query, shelf, NOON)
         pin(query, shelf, "day-2024-05-01")
 
     read = references(sqlglot.parse_one(in_dialect(query, dialect), read=dialect))
     assert {(one.table, one.version) for one in read} == {("silver.orders", newest)}
+
+
+@pytest.mark.parametrize(
+    ("of_view", "kept"),
+    [
+        ("(analyst.orders JOIN silver.orders s USING (order_id))", 'AS "orders" JOIN silver.orde'),
+        ("analyst.orders TABLESAMPLE reservoir(1 ROWS)", 'AS "orders" TABLESAMPLE RESERVOIR (1'),
+        ("analyst.orders AS o(x, y)", 'AS "o"(x, y)'),
+        ("analyst.orders PIVOT (sum(n) FOR order_id IN ('a'))", "PIVOT(SUM(n) FOR order_id IN"),
+    ],
+)
+def test_a_view_as_of_a_day_keeps_what_stands_beside_it(
+    of_view: str, kept: str, tmp_path: Path
+) -> None:
+    query = parse_reading(f"SELECT * FROM {of_view}", "duckdb")  # noqa: S608
+    assert query is not None
+    with shelf_of_a_day(tmp_path) as (shelf, newest):
+        pin(query, shelf, "day-2024-05-01")
+    text = in_dialect(query, "duckdb")
+    assert kept in text
+    read = references(sqlglot.parse_one(text, read="duckdb"))
+    assert {(one.table, one.version) for one in read} == {("silver.orders", newest)}
+
+
+def test_a_view_at_a_version_has_no_moment_either(tmp_path: Path) -> None:
+    query = parse_reading("SELECT * FROM analyst.orders FOR VERSION AS OF 'x'", "duckdb")
+    assert query is not None
+    with (
+        shelf_of_a_day(tmp_path) as (shelf, _),
+        pytest.raises(QueryError, match=r"analyst\.orders is a view, which has no versions"),
+    ):
+        pin(query, shelf, "day-2024-05-01")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +259,7 @@ def test_a_view_as_of_a_day_reads_what_was_validated_by_then(dialect: str, tmp_p
         ("hour-2024-05-01T13", "hour-2024-05-01T13"),
         ("month_end", "month_end"),
         ("2024-05-01T12:00", NOON),
+        ("2024-05-01T12:00Z", NOON),
         ("2024-05-01T14:00+02:00", NOON),
     ],
 )

@@ -114,6 +114,14 @@ def test_a_long_log_is_read_from_its_end(folder: Path) -> None:
     assert len(logs.last_entries(ends, None, START - timedelta(days=1))) == 2000
 
 
+def test_a_block_that_begins_inside_a_traceback_is_not_older_than_the_log(folder: Path) -> None:
+    long, trace = folder / "pulsar.log", "\tat org.example.Method(Method.java:120)\n" * 3
+    stamps = [f"{START + timedelta(seconds=n):%Y-%m-%d %H:%M:%S},000Z" for n in range(1000)]
+    long.write_text("".join(f"{stamp} ERROR failed\n{trace}" for stamp in stamps))
+    found = logs.last_entries(logs.sizes([long]), None, START)
+    assert [one.event for one in found] == ["failed"] * 1000
+
+
 def followed(folder: Path, names: tuple[str, ...] = ()) -> Iterator[LogEntry]:
     return logs.follow(folder, names, logs.ends_of_lines(logs.log_files(folder, names)))
 
@@ -151,6 +159,25 @@ def test_a_large_log_is_set_aside_while_its_process_appends_to_it(
     assert next(new).event == "after it"
     ends = logs.sizes([gateway.log_file])
     assert [one.event for one in logs.last_entries(ends, 2)] == ["request 4", "after it"]
+
+
+def test_what_is_written_between_a_poll_and_a_rotation_is_followed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.local.daemon.LARGEST_LOG_BYTES", 100)
+    gateway, new = Daemon("gateway", folder, folder), followed(folder)
+    with gateway.log_file.open("a") as writer:
+        for text in ("polled", "before it"):
+            writer.write(line(6, text) + "\n")
+            writer.flush()
+            if text == "polled":
+                assert next(new).event == "polled"
+        gateway.rotate_log()
+        writer.write(line(7, "after it") + "\n")
+    assert [next(new).event for _ in range(2)] == ["before it", "after it"]
+    gateway.log_file.write_text("")
+    gateway.log_file.write_text(line(8, "new") + "\n")
+    assert next(new).event == "new", "the copy is not read again"
 
 
 def test_the_command_filters_and_prints_for_people_and_for_programs(

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
-from conf.settings import CONF_DIR
+from conf.settings import CONF_DIR, Settings
 from conf.stores import OpeningHours, Stores
 from quality.past_reconciliation import BranchHours, reconcile_past, truth_of
+from quality.seed_state import SeedError, begin_past, note_day
 from simulator.past.days import Past, PastDay
-from simulator.past.demand import openings
+from simulator.past.demand import LAST_ARRIVAL, arrivals, openings
 from simulator.past.frames import whole_hour
+from streaming.sinks.postgres import Database
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.track import person
@@ -158,6 +163,44 @@ def test_a_branch_is_closed_when_its_store_file_has_it_so(stores: Stores) -> Non
     assert past(closed).day(MONDAY).orders == []
     tuesday = past(closed).day(MONDAY + timedelta(1))
     assert {hour.hour for _, hour in tuesday.visitors} <= {9, 10}
+
+
+@pytest.mark.parametrize("closes", ["11:30", "11:45", "12:00"])
+def test_nobody_comes_to_a_branch_after_it_closes_within_the_power_hour(
+    stores: Stores, closes: str
+) -> None:
+    hours = OpeningHours(days=("sat",), opens="08:00", closes=closes)
+    branch = stores.branches[0].model_copy(update={"opening_hours": (hours,)})
+    found = stores.model_copy(update={"branches": (branch,)})
+    for seed in range(20):
+        (opening,) = openings(branch, SATURDAY)
+        came = arrivals(branch, opening, 0, random.Random(seed))
+        assert opening.begins <= came[0] <= came[-1] < opening.ends - LAST_ARRIVAL
+    assert past(found).day(SATURDAY).orders
+
+
+def test_a_past_is_extended_only_with_the_branches_that_it_was_begun_with(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file, text = tmp_path / "stores.toml", (CONF_DIR / "stores" / "demo.toml").read_text()
+    here = settings.model_copy(update={"var_dir": tmp_path, "stores_file": file})
+    db = create_autospec(Database, instance=True)
+    db.fetch.return_value = [{"first": END}]
+    file.write_text(text)
+    note_day(here, begin_past(here, db, 1, lambda _: None), str(MONDAY), None)
+
+    redrawn = "\n[[branches.cameras.redrawn]]\nversion = 9\nvalid_from = 2026-12-24T00:00:00Z\n"
+    file.write_text(text.replace("limit = 6", "limit = 7") + redrawn)
+    assert begin_past(here, db, 1, lambda _: None).days == {str(MONDAY): None}
+    for old, new in (
+        ("Asia/Kolkata", "Asia/Tokyo"),
+        ("b = [0.95, 0.55]", "b = [0.9, 0.55]"),
+        ("region = ", 'opening_hours = [{ opens = "08:00", closes = "12:00" }]\nregion = '),
+    ):
+        assert old in text
+        file.write_text(text.replace(old, new))
+        with pytest.raises(SeedError, match="opening hours of the store file changed after this"):
+            begin_past(here, db, 1, lambda _: None)
 
 
 def test_gold_that_differs_by_one_visitor_or_cent_is_named_by_branch_and_hour(

@@ -16,14 +16,16 @@ import sqlglot
 from typer.testing import CliRunner
 
 from cli.main import app
+from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import Stores
 from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.engine import RowStream
-from queries.formats import short, write_csv, write_json
-from queries.references import Version, parse_reading, references
+from queries.formats import distinct, short, write_csv, write_json
+from queries.references import Version, bare_names, parse_reading, references
 from queries.spark_engine import for_questions
+from queries.trino_engine import _without_semicolons
 from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.tables import TABLES
 from streaming.lake.views import views
@@ -119,6 +121,10 @@ def test_a_version_is_understood_in_the_syntax_of_every_engine(
         ("WITH x AS (SELECT", "cannot be parsed"),
         ("SELECT 1; DELETE FROM silver.orders", "2 statements"),
         ("SELECT * FROM silver.orders FOR TIMESTAMP AS OF 'spring'", "'spring' is no time like"),
+        (
+            "SELECT * FROM silver.orders FOR TIMESTAMP AS OF DATE '2030-05-01' - INTERVAL '9' DAY",
+            "silver.orders: give the version as a number or a text",
+        ),
     ],
 )
 def test_what_is_no_query_is_refused_before_an_engine_sees_it(sql: str, reason: str) -> None:
@@ -130,6 +136,25 @@ def test_what_is_no_query_is_refused_before_an_engine_sees_it(sql: str, reason: 
 @pytest.mark.parametrize("dialect", sorted(ENGINES))
 def test_statements_that_only_read_are_allowed(sql: str, dialect: str) -> None:
     parse_reading(sql, dialect)
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; -- done", "-- one\nEXPLAIN SELECT 1;;\n/* end */"])
+@pytest.mark.parametrize("dialect", sorted(ENGINES))
+def test_comments_and_semicolons_are_no_statements(sql: str, dialect: str) -> None:
+    parse_reading(sql, dialect)
+
+
+@pytest.mark.parametrize("sql", ["SELECT ';--' AS s", "EXPLAIN SELECT 1", "SELECT 'open"])
+def test_trino_gets_no_semicolon(sql: str) -> None:
+    assert _without_semicolons(sql) == sql
+    if "open" not in sql:
+        assert _without_semicolons(f"{sql} ; -- done\n/* ; */;") == sql
+
+
+def test_a_name_that_a_query_defines_is_no_table_in_either_case() -> None:
+    query = parse_reading("WITH Recent AS (SELECT 1) SELECT * FROM recent, orders", "duckdb")
+    assert query is not None
+    assert bare_names(query) == ["orders"]
 
 
 def test_the_error_of_an_engine_that_does_not_run_names_how_to_start_it(settings: Settings) -> None:
@@ -152,6 +177,10 @@ def test_the_tables_of_the_lake_can_be_listed(duckdb_on_empty_lake: Engine) -> N
     assert ("analyst", "orders", "VIEW") in listed
     of_gold = duckdb_on_empty_lake.ask("show tables from gold;").rows
     assert of_gold == tuple(row for row in listed if row[0] == "gold")
+    assert duckdb_on_empty_lake.ask("-- of money\nSHOW TABLES FROM GOLD -- all").rows == of_gold
+    assert duckdb_on_empty_lake.ask("show tables;;").rows == listed
+    with pytest.raises(QueryError, match=r"no namespace golt: there are analyst, bronze, .*gold"):
+        duckdb_on_empty_lake.ask("SHOW TABLES FROM golt")
     assert set(listed) == set(
         duckdb_on_empty_lake.ask(
             "SELECT table_schema, table_name, table_type FROM information_schema.tables"
@@ -185,8 +214,26 @@ def test_a_plan_reads_the_tables_of_its_query(duckdb_on_empty_lake: Engine) -> N
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "SUMMARIZE silver.orders",
+        "PIVOT silver.orders ON (currency IN ('EUR')) USING count(*)",
+        "UNPIVOT silver.orders ON order_id, branch_id INTO NAME name VALUE value",
+    ],
+)
+def test_statements_of_duckdb_that_only_read_are_answered(
+    duckdb_on_empty_lake: Engine, sql: str
+) -> None:
+    assert duckdb_on_empty_lake.ask(sql).columns
+
+
+@pytest.mark.parametrize(
     ("sql", "reason"),
     [
+        (
+            "SELECT * FROM analyst.orders FOR VERSION AS OF 'day-2024-05-01'",
+            "analyst.orders is a view, which has no versions: ask as of a moment with --at, or",
+        ),
         ("SELECT * FROM orders", "no table orders: did you mean analyst.orders or silver.orders"),
         ("SELECT * FROM silvr.orders", "no table silvr.orders: did you mean analyst.orders or si"),
         ("SELECT ordr_id FROM silver.orders", 'not found in FROM clause! Candidate bindings: "o'),
@@ -222,6 +269,35 @@ def test_a_parquet_file_has_the_types_and_digits_of_the_answer(tmp_path: Path) -
         }
     ]
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("['10:00'::time]", '["10:00:00"]'),
+        ("[interval 1 day]", '["1 day, 0:00:00"]'),
+        ("{'n': 1::ubigint}", '{"n": 1}'),
+        ("[{'id': '5d10e0c4-0000-4000-8000-000000000001'::uuid}]", None),
+        ("row(1, 'a')", '[1, "a"]'),
+    ],
+)
+def test_a_type_that_parquet_has_not_makes_its_whole_column_text(
+    tmp_path: Path, value: str, text: str | None
+) -> None:
+    file = tmp_path / "answer.parquet"
+    arguments = ["sql", f"SELECT {value} AS v", "--format", "parquet", "--out", str(file)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    text = text or '[{"id": "5d10e0c4-0000-4000-8000-000000000001"}]'
+    assert pq.read_table(file).to_pylist() == [{"v": text}]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_an_answer_is_not_written_over_a_folder(folder: str, form: str) -> None:
+    arguments = ["sql", "SELECT 1", "--format", form, "--out", folder]
+    refused = CliRunner().invoke(app, arguments).exception
+    assert isinstance(refused, StorelakeError)
+    assert f"{folder} is a folder" in str(refused)
 
 
 def test_a_table_of_a_large_answer_is_its_beginning_and_names_the_rest() -> None:
@@ -268,6 +344,7 @@ def test_an_instant_is_in_utc_and_local_time_is_unchanged() -> None:
         (date(2024, 5, 1), "2024-05-01"),
         ([{"price": Decimal("1.10")}], '[{"price": "1.10"}]'),
         (b"{}", "{}"),
+        ({date(2024, 5, 1): [float("inf")]}, '{"2024-05-01": ["inf"]}'),
     ],
 )
 def test_a_table_shows_values_for_people(value: object, shown: str) -> None:
@@ -290,12 +367,29 @@ def test_csv_and_json_keep_money_to_the_cent_and_times_exact(
     ]
 
 
+def test_json_has_text_for_keys_that_are_dates_and_for_floats_that_are_not_finite(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = ({date(2024, 5, 1): 2}, [float("nan"), {"x": float("-inf")}])
+    write_json(RowStream.of(("days", "floats"), ("MAP", "LIST"), [row]), sys.stdout)
+    assert json.loads(capsys.readouterr().out) == [
+        {"days": {"2024-05-01": 2}, "floats": ["nan", {"x": "-inf"}]}
+    ]
+
+
+def test_a_column_gets_no_name_that_another_one_has() -> None:
+    assert distinct(("a", "a", "a_2", "a")) == ["a", "a_3", "a_2", "a_4"]
+
+
 def test_the_command_takes_a_query_a_file_or_standard_input(tmp_path: object) -> None:
     run = CliRunner()
     assert run.invoke(app, ["sql", "SELECT 7 AS n", "--format", "csv"]).output == "n\n7\n"
     assert run.invoke(app, ["sql", "-", "--format", "csv"], input="SELECT 8 AS n").output == (
         "n\n8\n"
     )
+    refused = run.invoke(app, ["sql", "-"], input=b"SELECT '\xff'").exception
+    assert isinstance(refused, StorelakeError)
+    assert "standard input cannot be read as text" in str(refused)
     assert run.invoke(app, ["sql"]).exit_code == 2
     assert run.invoke(app, ["sql", "SELECT 1", "--file", "x.sql"]).exit_code == 2
 

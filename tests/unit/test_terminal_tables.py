@@ -132,3 +132,10 @@ def test_control_characters_of_a_value_do_nothing_to_the_terminal() -> None:
     out = io.StringIO()
     Console(file=out).print(TextTable(("id",), [("a\nb\x1b[31m",)]))
     assert out.getvalue().splitlines()[1] == r"a\nb\x1b[31m"
+
+
+def test_an_answer_without_rows_has_its_heads_in_a_terminal() -> None:
+    out = io.StringIO()
+    terminal = Console(file=out, width=40, force_terminal=True, no_color=True)
+    terminal.print(answer_table(("order_id", "n"), []))
+    assert "order_id" in out.getvalue()

@@ -351,6 +351,19 @@ def test_show_draws_zones_by_kind_and_an_entry_to_the_right_of_its_line(
     assert colour(0.61, 0.5) != list(RED)
 
 
+def test_a_folder_that_cannot_be_made_and_a_file_that_is_a_folder_are_one_sentence(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "below" / "zones.png"
+    shown = CLI.invoke(zones.app, ["show", "--camera", "B01-entrance", "--out", str(out)])
+    assert isinstance(shown.exception, StorelakeError)
+    assert f"{out} cannot be written" in str(shown.exception)
+    checked = CLI.invoke(zones.app, ["check", "--file", str(tmp_path)])
+    assert isinstance(checked.exception, StorelakeError)
+    assert f"store file {tmp_path} cannot be read" in str(checked.exception)
+
+
 def test_show_draws_on_a_frame(tmp_path: Path) -> None:
     frame, out = tmp_path / "frame.png", tmp_path / "zones.png"
     cv2.imwrite(str(frame), np.full((120, 200, 3), 200, np.uint8))
