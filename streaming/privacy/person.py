@@ -73,9 +73,9 @@ class Person:
         if isinstance(value, bytes):
             return self._body(name, value)
         if isinstance(value, str):
-            return ERASED if self._is_id(name, value) else self._json_text(value)
+            return ERASED if self._is_id(name, value) else self._json_text(name, value)
         if isinstance(value, Mapping):
-            return {k: self.redacted(k, v) for k, v in value.items()}
+            return {k: self.redacted(_label(value, k), v) for k, v in value.items()}
         if isinstance(value, Sequence):
             return [self.redacted(name, v) for v in value]
         return ERASED if self._is_id(name, str(value)) else value
@@ -104,9 +104,12 @@ class Person:
             return None if rejected else _kept(value, self)
         if own and name == "headers" and value is not None:
             return _own_headers(value)
-        if own and name == "key" and value == self.id.encode():
+        if own and name == "key" and value is not None and self._in_key(value):
             return None
         return self.redacted(name, value)
+
+    def _in_key(self, key: bytes) -> bool:
+        return key == self.id.encode() or bool(self.places(key))
 
     def _owns_body(self, body: Any) -> bool:
         customer = customer_of(body)
@@ -121,16 +124,29 @@ class Person:
         if isinstance(parsed, (dict, list)):
             clean = self.redacted(name, parsed)
             return body if clean == parsed else msgspec.json.encode(clean)
-        text = body.decode(errors="replace")
-        return None if self.in_text(text) else body
+        text = parsed if isinstance(parsed, str) else body.decode(errors="replace")
+        found = self._is_id(name, text) if name == "key" or _is_whole(name) else self.in_text(text)
+        return None if found else body
 
-    def _json_text(self, text: str) -> str:
+    def _json_text(self, name: str, text: str) -> str:
         if text[:1] in {"{", "["} and (self.id in text or "\\u" in text):
             parsed = _parsed(text)
-            clean = self.redacted("", parsed)
+            clean = self.redacted(name, parsed)
             if parsed is not None:
                 return text if clean == parsed else msgspec.json.encode(clean).decode()
-        return self.masked(text)
+        return text if _is_whole(name) else self.masked(text)
+
+
+def _is_whole(name: str) -> bool:
+    """Whether a column or key holds ids: another customer's may have this one as a part."""
+    return "customer" in name
+
+
+def _label(pair: Mapping[str, Any], name: str) -> str:
+    """The name of a value; that of a header which names a customer is the header's."""
+    header = pair.get("key")
+    named = name == "value" and isinstance(header, str) and "customer" in header
+    return str(header) if named else name
 
 
 def customer_of(body: bytes | str | None) -> str | None:

@@ -79,3 +79,29 @@ def test_a_number_counts_only_where_it_is_a_customer() -> None:
 def test_identifiers_of_other_things_may_look_the_same() -> None:
     row = {"order_id": ANNA.id, "customer_id": ANNA.id}
     assert ANNA.redacted_row(row, rejected=False) == {"order_id": ANNA.id, "customer_id": "erased"}
+
+
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [("c-7", "c-7/2"), ("c-7", "c-7:2"), ("c-7", "shop:c-7"), ("anna", "anna maria")],
+)
+def test_an_id_that_has_this_one_as_a_part_is_somebody_else(mine: str, other: str) -> None:
+    person = Person(mine)
+    sent = as_json({**order_event(customer_id=other), "customers": [other]})
+    header = {"key": "customer-id", "value": other.encode()}
+    row = {"customer_id": other, "key": other.encode(), "headers": [header], "value": sent}
+    for one in (
+        row,
+        {"customer_id": other, "payload": sent.decode()},
+        {"customers": f'["{other}"]'},
+    ):
+        assert person.redacted_row(one, rejected=True) == one
+    assert erased("customers", [mine, other], person) == ["erased", other]
+    assert erased("error", f"refused {mine}", person) == "refused erased"
+
+
+@pytest.mark.parametrize(
+    "key", [b"anna@example.org", b'"anna@example.org"', b"O-1/anna@example.org"]
+)
+def test_a_key_with_the_id_goes_with_its_row(key: bytes) -> None:
+    assert ANNA.redacted_row({"key": key, "value": body()}, rejected=False)["key"] is None
