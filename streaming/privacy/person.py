@@ -118,7 +118,7 @@ class Person:
         return body is not None and self.in_column("", body)  # whose it is cannot be read
 
     def _body(self, name: str, body: bytes) -> bytes | None:
-        if self.id.encode() not in body and b"\\u" not in body:
+        if self.id.encode() not in body and b"\\" not in body:
             return body
         parsed = _parsed(body)
         if isinstance(parsed, (dict, list)):
@@ -129,7 +129,7 @@ class Person:
         return None if found else body
 
     def _json_text(self, name: str, text: str) -> str:
-        if text[:1] in {"{", "["} and (self.id in text or "\\u" in text):
+        if text[:1] in {"{", "[", '"'} and (self.id in text or "\\" in text):
             parsed = _parsed(text)
             clean = self.redacted(name, parsed)
             if parsed is not None:

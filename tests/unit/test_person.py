@@ -105,3 +105,15 @@ def test_an_id_that_has_this_one_as_a_part_is_somebody_else(mine: str, other: st
 )
 def test_a_key_with_the_id_goes_with_its_row(key: bytes) -> None:
     assert ANNA.redacted_row({"key": key, "value": body()}, rejected=False)["key"] is None
+
+
+@pytest.mark.parametrize(
+    ("mine", "sent"), [('A"12', '"A\\"12"'), ("A\\12", '"A\\\\12"'), ("A/12", '"A\\/12"')]
+)
+def test_an_id_that_json_escapes(mine: str, sent: str) -> None:
+    person, text = Person(mine), as_json(order_event(customer_id="MINE")).decode()
+    text = text.replace('"MINE"', sent)
+    assert b'"customer_id":"erased"' in erased("value", text.encode(), person)
+    assert '"customer_id":"erased"' in erased("payload", text, person)
+    assert erased("words", f"[{sent}]", person) == '["erased"]'
+    assert erased("words", sent, person) == '"erased"'
