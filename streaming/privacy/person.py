@@ -106,7 +106,7 @@ class Person:
             return _own_headers(value)
         if own and name == "key" and value is not None and self._in_key(value):
             return None
-        return self.redacted(name, value)
+        return self.redacted(name, _without_free_text(value) if own else value)
 
     def _in_key(self, key: bytes) -> bool:
         return key == self.id.encode() or bool(self.places(key))
@@ -193,6 +193,19 @@ def _elements(value: Any, element: type[msgspec.Struct] | None) -> Any:
     if element is None or not isinstance(value, list):
         return value
     return [_known(one, element) for one in value if isinstance(one, Mapping)]
+
+
+def _without_free_text(value: Any) -> Any:
+    """A column of the customer with null for each `FREE_TEXT` inside it, also in a JSON text."""
+    if isinstance(value, Mapping):
+        return {k: None if k in FREE_TEXT else _without_free_text(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_free_text(one) for one in value]
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        parsed = _parsed(value)
+        clean = _without_free_text(parsed)
+        return value if clean == parsed else msgspec.json.encode(clean).decode()
+    return value
 
 
 def _own_headers(headers: Sequence[Any]) -> list[Any]:

@@ -117,3 +117,18 @@ def test_an_id_that_json_escapes(mine: str, sent: str) -> None:
     assert '"customer_id":"erased"' in erased("payload", text, person)
     assert erased("words", f"[{sent}]", person) == '["erased"]'
     assert erased("words", sent, person) == '"erased"'
+
+
+def test_parsed_columns_of_the_customer_lose_their_free_text() -> None:
+    said = "birthday of Anna Schmidt"
+    lines = [{"name": "Cake", "unit_price": 2.50, "discount_reason": said}]
+    row = {"customer_id": ANNA.id, "items": lines, "discounts": [{"amount": 1, "reason": said}],
+           "items_json": as_json(lines).decode(), "rules": ["late"], "reason": "kept"}  # fmt: skip
+    clean = ANNA.redacted_row(row, rejected=False)
+    assert clean["items"] == [{**lines[0], "discount_reason": None}]
+    assert clean["discounts"] == [{"amount": 1, "reason": None}]
+    assert clean["items_json"] == '[{"name":"Cake","unit_price":2.5,"discount_reason":null}]'
+    assert (clean["rules"], clean["reason"]) == (["late"], "kept")
+    assert ANNA.redacted_row(clean, rejected=False) == clean
+    other = {**row, "customer_id": "C-2"}
+    assert ANNA.redacted_row(other, rejected=False) == other
