@@ -132,3 +132,35 @@ def test_parsed_columns_of_the_customer_lose_their_free_text() -> None:
     assert ANNA.redacted_row(clean, rejected=False) == clean
     other = {**row, "customer_id": "C-2"}
     assert ANNA.redacted_row(other, rejected=False) == other
+
+
+@pytest.mark.parametrize(("person", "sent"), [(ANNA, ANNA.id), (NUMBER, "17"), (NUMBER, 17)])
+def test_an_id_inside_of_a_customer_is_the_customer(person: Person, sent: str | int) -> None:
+    event = order_event(customer_id=None)
+    event["order"]["customer"] = {"id": sent, "name": "Anna", "address": {"id": 17}}
+    kept = erased("value", as_json(event), person)
+    assert person.owns({"value": as_json(event)})
+    assert b"Anna" not in kept
+    assert b'"total_price":2.5' in kept
+    words = {"id": sent, "customers": [{"id": sent, "points": 17}], "branch": {"id": sent}}
+    clean = {**words, "customers": [{"id": "erased", "points": 17}]}
+    assert erased("words", words, person) == clean
+    assert erased("words", as_json(words).decode(), person) == as_json(clean).decode()
+
+
+def test_an_id_inside_of_a_customer_is_compared_as_a_whole() -> None:
+    person = Person("c-7")
+    words = {"customer": {"id": "c-7/2", "orders": [{"order_id": "c-7:1", "id": "c-7:2"}]}}
+    assert erased("words", words, person) == words
+    assert erased("words", {"customer": {"profile": {"id": "c-7"}}}, person) == {
+        "customer": {"profile": {"id": "erased"}}
+    }
+
+
+@pytest.mark.parametrize("escape", ["", "\\", "\\\\\\"])
+def test_a_number_in_json_that_is_a_text_of_json(escape: str) -> None:
+    quote = f'{escape}"'
+    log = f"{quote}customer_id{quote}: {quote}17{quote}, {quote}rows{quote}: {quote}17{quote}"
+    (place,) = NUMBER.places(log.encode())
+    assert log[slice(*place)] == "17"
+    assert NUMBER.masked(log) == log.replace("17", "erased", 1)
