@@ -26,7 +26,8 @@ NOT_PEOPLE = frozenset(
         *("origin", "redriven_as", "version", "body_version", "status_version", "sale_version"),
     }
 )
-"""Identifiers of something else, which may have the same characters as a customer id."""
+"""Identifiers of something else, which may have the same characters as a customer id; not those
+inside of a customer."""
 
 Row = Mapping[str, Any]
 
@@ -46,7 +47,8 @@ class Person:
         """The id as a token; a number only after "customer", since any count may be the same."""
         token = re.escape(self.id)
         if self.id.isdecimal():
-            return re.compile(rf"""(customer\w{{0,8}}["']?\s?[:=]?\s?["']?){token}(?!\w)""")
+            quote = r"""\\{0,7}["']?"""  # with backslashes in JSON that is a text of JSON
+            return re.compile(rf"(customer\w{{0,8}}{quote}\s?[:=]?\s?{quote}){token}(?!\w)")
         return re.compile(rf"()(?<![\w-])(?<!\w[.@+]){token}(?![\w-]|[.@+]\w)")
 
     def in_text(self, text: str) -> bool:
@@ -66,18 +68,26 @@ class Person:
         """Whether a value of a column is about the customer."""
         return bool(self.redacted(name, value) != value)
 
-    def redacted(self, name: str, value: Any) -> Any:
-        """A value of a column, JSON or not, without the id; the same where it has none."""
-        if name in NOT_PEOPLE or value is None:
+    def redacted(self, name: str, value: Any, outer: tuple[str, ...] = ()) -> Any:
+        """A value of a column, JSON or not, without the id; the same where it has none.
+
+        Args:
+            name: of the column or key.
+            value: of it.
+            outer: the names that enclose it, the nearest one last.
+        """
+        if value is None or (name in NOT_PEOPLE and not any("customer" in one for one in outer)):
             return value
+        if name == "id" and "customer" in outer[-1]:
+            name = outer[-1]
         if isinstance(value, bytes):
-            return self._body(name, value)
+            return self._body(name, value, outer)
         if isinstance(value, str):
-            return ERASED if self._is_id(name, value) else self._json_text(value)
+            return ERASED if self._is_id(name, value) else self._json_text(name, value, outer)
         if isinstance(value, Mapping):
-            return {k: self.redacted(k, v) for k, v in value.items()}
+            return {k: self.redacted(_label(value, k), v, (*outer, name)) for k, v in value.items()}
         if isinstance(value, Sequence):
-            return [self.redacted(name, v) for v in value]
+            return [self.redacted(name, v, outer) for v in value]
         return ERASED if self._is_id(name, str(value)) else value
 
     def _is_id(self, name: str, text: str) -> bool:
@@ -104,9 +114,12 @@ class Person:
             return None if rejected else _kept(value, self)
         if own and name == "headers" and value is not None:
             return _own_headers(value)
-        if own and name == "key" and value == self.id.encode():
+        if own and name == "key" and value is not None and self._in_key(value):
             return None
-        return self.redacted(name, value)
+        return self.redacted(name, _without_free_text(value) if own else value)
+
+    def _in_key(self, key: bytes) -> bool:
+        return key == self.id.encode() or bool(self.places(key))
 
     def _owns_body(self, body: Any) -> bool:
         customer = customer_of(body)
@@ -114,23 +127,36 @@ class Person:
             return customer == self.id
         return body is not None and self.in_column("", body)  # whose it is cannot be read
 
-    def _body(self, name: str, body: bytes) -> bytes | None:
-        if self.id.encode() not in body and b"\\u" not in body:
+    def _body(self, name: str, body: bytes, outer: tuple[str, ...]) -> bytes | None:
+        if self.id.encode() not in body and b"\\" not in body:
             return body
         parsed = _parsed(body)
         if isinstance(parsed, (dict, list)):
-            clean = self.redacted(name, parsed)
+            clean = self.redacted(name, parsed, outer)
             return body if clean == parsed else msgspec.json.encode(clean)
-        text = body.decode(errors="replace")
-        return None if self.in_text(text) else body
+        text = parsed if isinstance(parsed, str) else body.decode(errors="replace")
+        found = self._is_id(name, text) if name == "key" or _is_whole(name) else self.in_text(text)
+        return None if found else body
 
-    def _json_text(self, text: str) -> str:
-        if text[:1] in {"{", "["} and (self.id in text or "\\u" in text):
+    def _json_text(self, name: str, text: str, outer: tuple[str, ...]) -> str:
+        if text[:1] in {"{", "[", '"'} and (self.id in text or "\\" in text):
             parsed = _parsed(text)
-            clean = self.redacted("", parsed)
+            clean = self.redacted(name, parsed, outer)
             if parsed is not None:
                 return text if clean == parsed else msgspec.json.encode(clean).decode()
-        return self.masked(text)
+        return text if _is_whole(name) else self.masked(text)
+
+
+def _is_whole(name: str) -> bool:
+    """Whether a column or key holds ids: another customer's may have this one as a part."""
+    return "customer" in name or name in NOT_PEOPLE
+
+
+def _label(pair: Mapping[str, Any], name: str) -> str:
+    """The name of a value; that of a header which names a customer is the header's."""
+    header = pair.get("key")
+    named = name == "value" and isinstance(header, str) and "customer" in header
+    return str(header) if named else name
 
 
 def customer_of(body: bytes | str | None) -> str | None:
@@ -177,6 +203,19 @@ def _elements(value: Any, element: type[msgspec.Struct] | None) -> Any:
     if element is None or not isinstance(value, list):
         return value
     return [_known(one, element) for one in value if isinstance(one, Mapping)]
+
+
+def _without_free_text(value: Any) -> Any:
+    """A column of the customer with null for each `FREE_TEXT` inside it, also in a JSON text."""
+    if isinstance(value, Mapping):
+        return {k: None if k in FREE_TEXT else _without_free_text(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_free_text(one) for one in value]
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        parsed = _parsed(value)
+        clean = _without_free_text(parsed)
+        return value if clean == parsed else msgspec.json.encode(clean).decode()
+    return value
 
 
 def _own_headers(headers: Sequence[Any]) -> list[Any]:

@@ -87,13 +87,13 @@ def vacuum(connection: Connection, person: Person) -> list[str]:
 def _candidates(
     connection: Connection, table: str, columns: Columns, person: Person, *, lock: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and text columns of the rows that have the characters of the id, or escaped ones."""
+    """Place and text columns of the rows that have the characters of the id, or any escape."""
     chosen = sql.SQL(", ").join(_as_read(name, kind) for name, kind in columns.items())
     tests = sql.SQL(" OR ").join(_has(name, kind) for name, kind in columns.items())
     query = sql.SQL("SELECT ctid::text AS ctid, {} FROM {} WHERE {} {}").format(
         chosen, sql.Identifier(table), tests, sql.SQL("FOR UPDATE" if lock else "")
     )
-    wanted = {"id": person.id, "bytes": person.id.encode(), "escape": b"\\u", "u": "\\u"}
+    wanted = {"id": person.id, "bytes": person.id.encode(), "escape": b"\\", "u": "\\"}
     with connection.cursor(row_factory=dict_row) as cursor:
         for row in cursor.execute(query, wanted):
             yield row.pop("ctid"), row
@@ -110,9 +110,9 @@ def _has(name: str, kind: str) -> sql.Composed:
         return sql.SQL(
             "position(%(bytes)s::bytea IN {0}) > 0 OR position(%(escape)s::bytea IN {0}) > 0"
         ).format(column)
-    text = sql.SQL("position(%(id)s IN {}::text) > 0").format(column)
-    escaped = sql.SQL(" OR position(%(u)s IN {}::text) > 0").format(column)
-    return sql.Composed([text, escaped]) if kind == "json" else sql.Composed([text])
+    return sql.SQL("position(%(id)s IN {0}::text) > 0 OR position(%(u)s IN {0}::text) > 0").format(
+        column
+    )
 
 
 def _update(

@@ -54,7 +54,7 @@ def matching_rows(rows: pa.Table, person: Person) -> list[int]:
 
 
 def _suspects(column: pa.Array, person: Person) -> Iterator[int]:
-    """Numbers of the values with the characters of the id, or with escaped ones."""
+    """Numbers of the values with the characters of the id, or any escape: JSON has several."""
     if pa.types.is_list(column.type):
         parents = pc.list_parent_indices(column)
         yield from (parents[n].as_py() for n in _suspects(pc.list_flatten(column), person))
@@ -63,10 +63,10 @@ def _suspects(column: pa.Array, person: Person) -> Iterator[int]:
             yield from _suspects(field, person)
     elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         yield from _positions(pc.match_substring(column, person.id))
-        yield from _positions(pc.match_substring(column, "\\u"))
+        yield from _positions(pc.match_substring(column, "\\"))
     elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         yield from _positions(pc.match_substring(column, person.id.encode()))
-        yield from _positions(pc.match_substring(column, b"\\u"))
+        yield from _positions(pc.match_substring(column, b"\\"))
 
 
 def _positions(mask: pa.Array) -> list[int]:

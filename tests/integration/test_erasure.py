@@ -29,6 +29,8 @@ from streaming.lake.tables import (
 )
 from streaming.privacy.erase import ErasedPlace, erase, repeat_erasures
 from streaming.privacy.export import export
+from streaming.privacy.person import Person
+from streaming.privacy.serving import erase_rows, text_tables
 from streaming.sinks.dlq_table import write_validated
 from streaming.sinks.postgres import Database
 from streaming.source import SOURCE_SCHEMA
@@ -228,6 +230,17 @@ def test_a_message_that_comes_again_does_not_bring_the_customer_back(shop: Shop)
     assert shop.bytes_with(ANNA)
     assert repeat_erasures(shop.settings, logging.debug) == 1
     assert shop.bytes_with(ANNA) == []
+
+
+def test_an_id_that_json_escapes_leaves_postgres(shop: Shop) -> None:
+    mine, words = Person('A"12'), json.dumps({"sample": ['A"12', "A\\\\12"]})
+    with shop.db.transaction() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS newly_added (id int, words jsonb)")
+        connection.execute("INSERT INTO newly_added VALUES (2, %s)", (words,))
+        columns = text_tables(connection)["newly_added"]
+        assert erase_rows(connection, "newly_added", columns, mine) == 1
+    (row,) = shop.db.fetch("SELECT words FROM newly_added WHERE id = 2")
+    assert row["words"] == {"sample": ["erased", "A\\\\12"]}
 
 
 def test_kafka_can_be_emptied_up_to_the_customer(shop: Shop) -> None:

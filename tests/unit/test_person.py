@@ -79,3 +79,88 @@ def test_a_number_counts_only_where_it_is_a_customer() -> None:
 def test_identifiers_of_other_things_may_look_the_same() -> None:
     row = {"order_id": ANNA.id, "customer_id": ANNA.id}
     assert ANNA.redacted_row(row, rejected=False) == {"order_id": ANNA.id, "customer_id": "erased"}
+
+
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [("c-7", "c-7/2"), ("c-7", "c-7:2"), ("c-7", "shop:c-7"), ("anna", "anna maria")],
+)
+def test_an_id_that_has_this_one_as_a_part_is_somebody_else(mine: str, other: str) -> None:
+    person = Person(mine)
+    sent = as_json({**order_event(customer_id=other), "customers": [other]})
+    header = {"key": "customer-id", "value": other.encode()}
+    row = {"customer_id": other, "key": other.encode(), "headers": [header], "value": sent}
+    for one in (
+        row,
+        {"customer_id": other, "payload": sent.decode()},
+        {"customers": f'["{other}"]'},
+    ):
+        assert person.redacted_row(one, rejected=True) == one
+    assert erased("customers", [mine, other], person) == ["erased", other]
+    assert erased("error", f"refused {mine}", person) == "refused erased"
+
+
+@pytest.mark.parametrize(
+    "key", [b"anna@example.org", b'"anna@example.org"', b"O-1/anna@example.org"]
+)
+def test_a_key_with_the_id_goes_with_its_row(key: bytes) -> None:
+    assert ANNA.redacted_row({"key": key, "value": body()}, rejected=False)["key"] is None
+
+
+@pytest.mark.parametrize(
+    ("mine", "sent"), [('A"12', '"A\\"12"'), ("A\\12", '"A\\\\12"'), ("A/12", '"A\\/12"')]
+)
+def test_an_id_that_json_escapes(mine: str, sent: str) -> None:
+    person, text = Person(mine), as_json(order_event(customer_id="MINE")).decode()
+    text = text.replace('"MINE"', sent)
+    assert b'"customer_id":"erased"' in erased("value", text.encode(), person)
+    assert '"customer_id":"erased"' in erased("payload", text, person)
+    assert erased("words", f"[{sent}]", person) == '["erased"]'
+    assert erased("words", sent, person) == '"erased"'
+
+
+def test_parsed_columns_of_the_customer_lose_their_free_text() -> None:
+    said = "birthday of Anna Schmidt"
+    lines = [{"name": "Cake", "unit_price": 2.50, "discount_reason": said}]
+    row = {"customer_id": ANNA.id, "items": lines, "discounts": [{"amount": 1, "reason": said}],
+           "items_json": as_json(lines).decode(), "rules": ["late"], "reason": "kept"}  # fmt: skip
+    clean = ANNA.redacted_row(row, rejected=False)
+    assert clean["items"] == [{**lines[0], "discount_reason": None}]
+    assert clean["discounts"] == [{"amount": 1, "reason": None}]
+    assert clean["items_json"] == '[{"name":"Cake","unit_price":2.5,"discount_reason":null}]'
+    assert (clean["rules"], clean["reason"]) == (["late"], "kept")
+    assert ANNA.redacted_row(clean, rejected=False) == clean
+    other = {**row, "customer_id": "C-2"}
+    assert ANNA.redacted_row(other, rejected=False) == other
+
+
+@pytest.mark.parametrize(("person", "sent"), [(ANNA, ANNA.id), (NUMBER, "17"), (NUMBER, 17)])
+def test_an_id_inside_of_a_customer_is_the_customer(person: Person, sent: str | int) -> None:
+    event = order_event(customer_id=None)
+    event["order"]["customer"] = {"id": sent, "name": "Anna", "address": {"id": 17}}
+    kept = erased("value", as_json(event), person)
+    assert person.owns({"value": as_json(event)})
+    assert b"Anna" not in kept
+    assert b'"total_price":2.5' in kept
+    words = {"id": sent, "customers": [{"id": sent, "points": 17}], "branch": {"id": sent}}
+    clean = {**words, "customers": [{"id": "erased", "points": 17}]}
+    assert erased("words", words, person) == clean
+    assert erased("words", as_json(words).decode(), person) == as_json(clean).decode()
+
+
+def test_an_id_inside_of_a_customer_is_compared_as_a_whole() -> None:
+    person = Person("c-7")
+    words = {"customer": {"id": "c-7/2", "orders": [{"order_id": "c-7:1", "id": "c-7:2"}]}}
+    assert erased("words", words, person) == words
+    assert erased("words", {"customer": {"profile": {"id": "c-7"}}}, person) == {
+        "customer": {"profile": {"id": "erased"}}
+    }
+
+
+@pytest.mark.parametrize("escape", ["", "\\", "\\\\\\"])
+def test_a_number_in_json_that_is_a_text_of_json(escape: str) -> None:
+    quote = f'{escape}"'
+    log = f"{quote}customer_id{quote}: {quote}17{quote}, {quote}rows{quote}: {quote}17{quote}"
+    (place,) = NUMBER.places(log.encode())
+    assert log[slice(*place)] == "17"
+    assert NUMBER.masked(log) == log.replace("17", "erased", 1)
