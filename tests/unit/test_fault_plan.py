@@ -163,6 +163,6 @@ def test_results_of_a_fault_that_is_injected_often_are_one_row() -> None:
     content = merged([{**part, "seconds": 60} for part in parts])
     assert content["ok"]
     assert summary(content["results"]) == [
-        ("random-kills", "SIGKILL", "3 of 3", "20, at most 61"),
+        ("random-kills", "SIGKILL; 2 more of this kind", "3 of 3", "20, at most 61"),
         ("full-lake", "the disk is full", "skipped", ""),
     ]
