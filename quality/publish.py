@@ -85,14 +85,14 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
         iceberg = _load(catalog, table)
-        results = audit(iceberg, branch, suites, engines)
+        audited, results = audit(iceberg, branch, suites, engines)
         context = AuditContext(
             settings, stores, datetime.now(timezone.utc), IcebergLake(settings, catalog), db
         )
         store.write(context, store.new_run_id(), results, ())
         if any(not one.success and one.severity == "critical" for one in results):
             return Published(results, None)
-        return Published(results, publish(iceberg, branch))
+        return Published(results, publish(iceberg, branch, audited))
 
 
 def _load(catalog: Catalog, table: str) -> IcebergTable:
@@ -138,8 +138,11 @@ def drop_branch(iceberg: IcebergTable, branch: str) -> None:
 
 def audit(
     iceberg: IcebergTable, branch: str, suites: Sequence[RowSuite], engines: Engines
-) -> list[Result]:
+) -> tuple[int, list[Result]]:
     """Validate the rows that a branch adds; nothing changes.
+
+    Returns:
+        The id of the branch's newest snapshot, which was validated, and the results.
 
     Raises:
         PublishError: there is no such branch.
@@ -155,25 +158,35 @@ def audit(
                 to_result(suite, head.snapshot_id, one, shaped.num_rows)
                 for one in validated.results
             ]
-    return results
+    return head.snapshot_id, results
 
 
 @retry_conflicts
-def publish(iceberg: IcebergTable, branch: str) -> int:
+def publish(iceberg: IcebergTable, branch: str, audited: int) -> int:
     """Give main what a branch added, and remove the branch, in one commit.
 
     Where main has not moved since, it takes over the branch's snapshot; else it gets the files that
     the branch added, and loses those that the branch removed.
 
+    Args:
+        iceberg: the table.
+        branch: its branch.
+        audited: the snapshot of the branch that `audit` has validated.
+
     Returns:
         The number of rows that main got.
 
     Raises:
-        PublishError: there is no such branch; or main has rewritten files, too, that the branch
-            removed.
+        PublishError: there is no such branch; it was written to after it was validated; or main
+            has rewritten files, too, that the branch removed.
     """
     iceberg.refresh()
     head, added, removed = _compare(iceberg, branch)
+    if head.snapshot_id != audited:
+        raise BranchPublishError(
+            f"Somebody has written to the branch {branch} of {_name(iceberg)} after it was "
+            "validated: publish it again, which validates it again."
+        )
     refs = iceberg.metadata.refs
     moved = refs[MAIN_BRANCH].snapshot_id != refs[_base(branch)].snapshot_id
     with LakeTransaction(iceberg) as change:

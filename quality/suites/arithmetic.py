@@ -87,12 +87,17 @@ def order_arithmetic(rows: pa.Table) -> pa.Table:
     def tests(rows: pa.Table) -> dict[str, Any]:
         count, revenue = rows["order_count"], rows["total_revenue"].cast(pa.float64())
         average = pc.divide(revenue, pc.if_else(pc.equal(count, 0), None, count))
+        stored = rows["average_order_value"]
         return {
             "statuses": pc.not_equal(_total(rows, statuses), count),
             "payments": pc.greater(_total(rows, parts[:2]), count),
             "in_store": pc.greater(rows["in_store_count"], count),
             "in_store_cancelled": pc.greater(rows[parts[3]], rows["cancelled_count"]),
-            "average_order_value": _off(rows["average_order_value"], average, _half_units(rows)),
+            "average_order_value": pc.or_kleene(
+                _off(stored, average, _half_units(rows)),
+                # An hour without orders has no average, and any other one has.
+                pc.not_equal(pc.is_null(stored), pc.is_null(average)),
+            ),
         }
 
     return _arithmetic(rows, ("branch_id", "hour"), [*statuses, *parts, *money], tests)

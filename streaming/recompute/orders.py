@@ -25,6 +25,7 @@ from streaming.jobs import product_analytics, real_time_metrics
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
 from streaming.recompute.window import HOUR, spark_and_database, whole_hours
+from streaming.sinks.order_ids import TOLERANCE
 from streaming.sinks.orders import READ, stage_orders
 from streaming.sinks.postgres import Database
 from streaming.steps import RECALL_ORDERS, VALIDATE_ORDERS, in_tasks
@@ -110,9 +111,11 @@ def restate_orders(
 def _events(settings: Settings, spark: SparkSession, start: datetime, end: datetime) -> DataFrame:
     """Accepted events of the orders made in [start, end), with `order_hour`."""
     stores, skew = load_stores(settings.stores_file), settings.streams.max_future_skew
-    # The broker's time is at most the allowed skew before the event time.
+    # The oldest body is the sale, which decides the hour; a later body in the window may be of a
+    # sale made up to the tolerance earlier. No sale is made after its event, and the broker's time
+    # is at most the allowed skew before the event time.
     bronze = spark_table(spark, settings, BRONZE_ORDER_EVENTS).where(
-        F.col("timestamp") >= F.lit(start - skew)
+        F.col("timestamp") >= F.lit(start - TOLERANCE - skew)
     )
     good = (
         bronze.transform(in_tasks((VALIDATE_ORDERS, RECALL_ORDERS), settings, stores))
@@ -122,7 +125,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
     body_version = F.when(F.col("created_at").isNotNull(), F.col("version"))
     made = (
         good.groupBy("order_id")
-        .agg(F.date_trunc("hour", F.max_by("created_at", body_version)).alias("order_hour"))
+        .agg(F.date_trunc("hour", F.min_by("created_at", body_version)).alias("order_hour"))
         .where((F.col("order_hour") >= F.lit(start)) & (F.col("order_hour") < F.lit(end)))
     )
     return good.join(made, "order_id")

@@ -11,6 +11,7 @@ update of a return that somebody pays for. docs/adr/0037
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,9 @@ from streaming.validation.order_rules import ID_OF_OTHER_BRANCH, ID_USED_BEFORE
 
 CREATING = ("order.created", RETURNED)
 """Types of the events that create an order, or a return."""
+
+TOLERANCE = timedelta(days=1)
+"""How far the `created_at` of a later body may be from that of its order."""
 
 _KEYS = {
     **dict.fromkeys(("order_id", "branch_id"), "text"),
@@ -52,7 +56,7 @@ _OTHER_SQL = """
             WHEN k.creates THEN k.branch_id <> i.branch_id OR k.is_return <> i.is_return
                 OR k.created_at - i.created_at NOT BETWEEN '-1 second' AND '1 second'
             ELSE k.is_paid AND i.is_return
-                OR k.created_at - i.created_at NOT BETWEEN '-1 day' AND '1 day' END
+                OR k.created_at - i.created_at NOT BETWEEN %s AND %s END
     ), noted AS (
         INSERT INTO order_id_reuses SELECT order_id, branch_id, created_at, rule FROM other
         WHERE creates AND NOT (same_time AND rule = %s) ON CONFLICT DO NOTHING
@@ -105,7 +109,8 @@ def identify(
     created, claimed = pc.sum(keys["creates"]).as_py(), 0
     if claim:
         claimed = connection.execute(_CLAIM_SQL).rowcount
-    known = (ID_USED_BEFORE, ID_OF_OTHER_BRANCH, claimed < created, ID_USED_BEFORE)
+    allowed = (-TOLERANCE, TOLERANCE)
+    known = (ID_USED_BEFORE, ID_OF_OTHER_BRANCH, claimed < created, *allowed, ID_USED_BEFORE)
     refused = connection.execute(_OTHER_SQL, known).fetchall()
     refused += connection.execute(_FOLLOWING_SQL).fetchall()
     return _with_rules(rows, dict(refused))

@@ -49,6 +49,18 @@ def too_late(sandbox: Sandbox) -> None:
     )
 
 
+def updated_elsewhere(sandbox: Sandbox) -> None:
+    """O-5 of the next day: sold at 9:10 by B01; at 14:05 B02 sends it as if made then."""
+    update = {"event_type": "order.updated", "branch_id": "B02"}
+    for hour, clock, changes in ((9, "09:10", {}), (14, "14:05", update)):
+        times = dict.fromkeys(("event_time", "created_at"), f"2024-05-02T{clock}:00Z")
+        sandbox.send_order(
+            order_event(order_id="O-5", event_id=event_id(f"O-5 {clock}"), **times, **changes),
+            topic="order-updated" if changes else "order-created",
+            arrived=FROM.replace(day=2, hour=hour, minute=10),
+        )
+
+
 def hours(sandbox: Sandbox) -> Rows:
     """order_metrics without counters and times of its writes."""
     ignored = {"revision", "updated_at", "change_id", "is_final", "corrected_at"}
@@ -74,6 +86,7 @@ class Story:
     late: Rows = field(default_factory=list)
     rates: Rows = field(default_factory=list)
     lake: Rows = field(default_factory=list)
+    moved: dict[str, Rows] = field(default_factory=dict)
 
     def restate(self, sandbox: Sandbox, chapter: str) -> None:
         self.reported[chapter] = restate_orders(sandbox.settings, FROM, TO, lambda _: None)
@@ -110,6 +123,15 @@ def story(new_sandbox: Callable[[], Sandbox]) -> Story:
     sandbox.run(*TOGETHER)
     recorded.rates = sandbox.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
     recorded.lake = sandbox.lake("gold.order_hourly")
+
+    updated_elsewhere(sandbox)
+    sandbox.run(*TOGETHER)
+    recorded.moved["streams"] = hours(sandbox)
+    for hour in (14, 9):
+        start, end = (FROM.replace(day=2, hour=one) for one in (hour, hour + 1))
+        done = restate_orders(sandbox.settings, start, end, lambda _: None)
+        recorded.reported[f"the next day, {hour}"] = done
+        recorded.moved[f"restated {hour}"] = hours(sandbox)
     return recorded
 
 
@@ -146,6 +168,14 @@ def test_the_conversion_rate_and_the_lake_follow(story: Story) -> None:
 
     assert (six["orders"], six["revenue"]) == (2, Decimal("6.25"))
     assert {r["hour"].hour: r["order_count"] for r in story.lake}[6] == 2
+
+
+def test_an_order_stays_in_the_hour_and_branch_of_its_sale(story: Story) -> None:
+    (nine,), (two,) = (story.reported[f"the next day, {hour}"] for hour in (9, 14))
+
+    assert [row["branch_id"] for row in story.moved["streams"] if row["hour"].day == 2] == ["B01"]
+    assert story.moved["restated 14"] == story.moved["restated 9"] == story.moved["streams"]
+    assert [(one.orders, one.events) for one in (nine, two)] == [(1, 2), (0, 0)]
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,11 @@ def fill(lake: IcebergLake) -> Filled:
     return work.fill(Piece(NOON, NOON + timedelta(hours=1), 3))
 
 
+def publish_backfill(lake: IcebergLake) -> int:
+    table = lake.load(EVENTS)
+    return publish(table, "backfill", table.metadata.refs["backfill"].snapshot_id)
+
+
 def shops(lake: IcebergLake) -> dict[str, str]:
     rows = lake.load(EVENTS).scan().to_arrow()
     assert len(set(rows["position"].to_pylist())) == len(rows)
@@ -146,7 +151,7 @@ def test_missing_rows_are_added_beside_what_a_stream_writes(lake: IcebergLake) -
     lake.load(EVENTS).delete("position == '000003'")
     assert fill(lake) == Filled(messages=3, added=1)
     lake.append(EVENTS, events(7), 7)
-    assert publish(lake.load(EVENTS), "backfill") == 1
+    assert publish_backfill(lake) == 1
     assert shops(lake) == before | {"000007": "A"}
 
 
@@ -162,7 +167,7 @@ def test_different_rows_are_replaced_and_rows_of_other_messages_remain(lake: Ice
     assert shops(lake) != before
     assert fill(lake) == Filled(messages=3, added=3, replaced=3)
     lake.append(EVENTS, events(7), 7)
-    publish(lake.load(EVENTS), "backfill")
+    publish_backfill(lake)
     assert shops(lake) == before | {"000007": "A"}
 
 
@@ -171,7 +176,7 @@ def test_a_branch_begun_where_another_backfill_ended_has_nothing_yet(
 ) -> None:
     lake.load(EVENTS).delete("position == '000003'")
     fill(lake)
-    publish(lake.load(EVENTS), "backfill")
+    publish_backfill(lake)
     assert fill(lake) == Filled(messages=3)
     assert not is_begun(lake.load(EVENTS), "backfill")
 

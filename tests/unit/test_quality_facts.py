@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conf.contracts.order_event import STATUSES
 from conf.settings import Settings
 from conf.stores import OpeningHours, Stores
 from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
 from quality.suites.accounts import account_suites
+from quality.suites.arithmetic import order_arithmetic
 from quality.suites.labels import label_suites
 from quality.suites.replicas import replica_suites
 from streaming.lake.tables import (
@@ -314,6 +316,31 @@ def test_a_row_that_contradicts_itself_is_named(
     put(context, table, good, {**good, column: value})
     [finding] = validate(suites, context)
     assert (finding.id, finding.rows[0]["differs"]) == (f"{table.name}.arithmetic.adds_up", named)
+
+
+@pytest.mark.parametrize(
+    ("orders", "revenue", "average", "differs"),
+    [
+        (0, "0.00", None, None),
+        (0, "0.00", "7.00", "average_order_value"),
+        (2, "10.00", "5.00", None),
+        (2, "10.00", None, "average_order_value"),
+    ],
+)
+def test_an_hour_has_an_average_order_value_where_it_has_orders_and_only_there(
+    orders: int, revenue: str, average: str | None, differs: str | None
+) -> None:
+    zero = ("cash", "online", "in_store", "in_store_cancelled")
+    row = good_row(
+        GOLD_ORDER_HOURLY,
+        **dict.fromkeys((f"{one}_count" for one in (*STATUSES, *zero)), 0)
+        | {"pending_count": orders, "order_count": orders},
+        total_revenue=Decimal(revenue),
+        currency="USD",
+        average_order_value=None if average is None else Decimal(average),
+    )
+    found = order_arithmetic(rows_in(GOLD_ORDER_HOURLY, row))
+    assert found["differs"].to_pylist() == [differs]
 
 
 def test_more_orders_than_visitors_is_a_warning_where_cameras_have_seen_the_hour(
