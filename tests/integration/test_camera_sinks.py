@@ -217,6 +217,27 @@ def test_a_visit_that_nobody_receives_of_is_closed_where_it_was_last_seen(db: Da
     ]
 
 
+def test_a_wait_that_goes_on_after_it_was_closed_counts_once_where_it_ends(db: Database) -> None:
+    def waits() -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        on_interval(db)
+        minutes = db.fetch("SELECT minute AS at, waits AS n FROM queue_minute ORDER BY minute")
+        hours = db.fetch("SELECT hour AS at, queue_waits AS n FROM store_hourly ORDER BY hour")
+        of_minutes, of_hours = ([(r["at"].hour, r["n"]) for r in rows] for rows in (minutes, hours))
+        return of_minutes, of_hours
+
+    start = TEN + timedelta(minutes=59)
+    write(db, frame(start, visits=[visit(10, start, is_open=True)]))
+    with db.transaction() as connection:
+        connection.execute("SELECT close_silent_visits('-1 minute')")
+    assert waits() == ([(10, 1)], [(10, 1)])
+
+    write(db, frame(start, visits=[visit(50, start, is_open=True)]))
+    assert waits() == ([(10, 0)], [(10, 0)])
+    write(db, frame(start, visits=[visit(130, start)]))
+    expected = ([(10, 0), (11, 1)], [(10, 0), (11, 1)])
+    assert waits() == waits() == expected
+
+
 def test_a_minute_of_the_queue_has_its_length_and_the_waits_that_ended_then(db: Database) -> None:
     lengths = [
         {"zone_id": "till", "captured_at": us(TEN + timedelta(seconds=s)), "people": n}

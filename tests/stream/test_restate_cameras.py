@@ -63,7 +63,7 @@ polygon = [[0.91, 0.2], [1.0, 0.2], [1.0, 0.9], [0.91, 0.9]]
 
 COMPARED = {
     "line_crossings": {"change_id"},
-    "zone_visits": {"change_id", "updated_at"},
+    "zone_visits": {"change_id", "updated_at", "earlier_ends"},
     "footfall_minute": {"change_id", "updated_at", "revision"},
     "queue_minute": {"change_id", "updated_at", "visits_change_id"},
     "zone_dwell_hourly": {"change_id", "updated_at", "visits_change_id"},

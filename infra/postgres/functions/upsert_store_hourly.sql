@@ -1,5 +1,6 @@
 -- Recomputes every hour whose orders, footfall or finished queue visits changed since the newest
--- changes that store_hourly itself records, and the later hours of the same local day at the
+-- changes that store_hourly itself records, the hours in which such a visit had ended before it
+-- continued, and the later hours of the same local day at the
 -- branch, since occupancy carries over. Visitors are the entries of cameras with an entrance line;
 -- without a minute of one they are unknown (null), not zero. Coverage is the share of the camera
 -- minutes of the whole hour in which a frame arrived. Revenue is of orders in the currency of the
@@ -30,13 +31,18 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
         SELECT DISTINCT f.branch_id, date_trunc('hour', f.minute, 'UTC') AS hour
         FROM footfall_minute f
         WHERE f.change_id > (SELECT coalesce(max(footfall_change_id), 0) FROM store_hourly)
+    ), ended AS (
+        SELECT v.branch_id, date_trunc('hour', ended, 'UTC') AS hour, max(v.change_id) AS change_id
+        FROM zone_visits v
+        CROSS JOIN unnest(v.earlier_ends || CASE WHEN NOT v.is_open THEN v.exited_at END) AS ended
+        WHERE v.kind = 'queue' AND ended IS NOT NULL
+            AND v.change_id > (SELECT coalesce(max(visits_change_id), 0) FROM store_hourly)
+        GROUP BY 1, 2
     ), changed AS (
         SELECT m.branch_id, m.hour FROM order_metrics m
         WHERE m.change_id > (SELECT coalesce(max(orders_change_id), 0) FROM store_hourly)
         UNION SELECT seen.branch_id, seen.hour FROM seen
-        UNION SELECT v.branch_id, date_trunc('hour', v.exited_at, 'UTC') FROM zone_visits v
-        WHERE NOT v.is_open AND v.kind = 'queue'
-            AND v.change_id > (SELECT coalesce(max(visits_change_id), 0) FROM store_hourly)
+        UNION SELECT ended.branch_id, ended.hour FROM ended
         UNION SELECT later.branch_id, later.hour FROM seen
         JOIN branch b USING (branch_id)
         JOIN store_hourly later ON later.branch_id = seen.branch_id AND later.hour > seen.hour
@@ -73,7 +79,7 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
             THEN round(m.revenue_in_store / f.visitors, currency_places(b.currency)) END,
         m.other_currency, v.coverage, coalesce(q.waits, 0), q.p50, q.p95, o.peak,
         coalesce(m.is_final, false), m.corrected_at, coalesce(m.change_id, 0),
-        coalesce(f.change_id, 0), coalesce(q.change_id, 0), now(), f.passers_by, f.groups,
+        coalesce(f.change_id, 0), coalesce(greatest(q.change_id, e.change_id), 0), now(), f.passers_by, f.groups,
         CASE WHEN v.coverage >= p_trusted_coverage
             THEN f.visitors::double precision / nullif(f.visitors + f.passers_by, 0) END,
         CASE WHEN w.reason IS NULL AND m.in_store <= f.groups
@@ -116,6 +122,7 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
         WHERE v.kind = 'queue' AND NOT v.is_open AND v.branch_id = c.branch_id
             AND v.exited_at >= c.hour AND v.exited_at < c.hour + interval '1 hour'
     ) q ON true
+    LEFT JOIN ended e ON e.branch_id = c.branch_id AND e.hour = c.hour
     LEFT JOIN occupancy o ON o.branch_id = c.branch_id AND o.hour = c.hour
     CROSS JOIN LATERAL (
         SELECT coalesce(f.camera_minutes, 0)::double precision / nullif(b.cameras * 60, 0)
