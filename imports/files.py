@@ -26,6 +26,7 @@ import msgspec
 from conf.contracts.fields import contract_fields
 from conf.contracts.order_event import VERSIONS, ItemV3, OrderEventV3, OrderV3
 from conf.errors import StorelakeError
+from conf.strict_json import no_number
 
 _NAMESPACE = UUID("4b1ad0d5-0f4e-4f52-8d2c-6e6f6a1f7a52")
 _TEXTS = ("text", "uuid", "instant", "choice")
@@ -89,7 +90,7 @@ def _of_line(line: bytes) -> OrderMessage:
     """An event or a bare order; anything else as it is, which validation rejects."""
     value = line.strip()
     try:
-        found = json.loads(value, parse_float=Decimal, parse_constant=_no_number)
+        found = json.loads(value, parse_float=Decimal, parse_constant=no_number)
     except _NO_JSON:
         found = None
     if not isinstance(found, dict) or "order" in found or "order_id" not in found:
@@ -233,10 +234,6 @@ def _typed(value: Any, kind: str) -> Any:
     if kind in _TEXTS or not isinstance(value, str):
         return str(value) if kind in _TEXTS else value
     try:
-        return json.loads(value, parse_float=Decimal, parse_constant=_no_number)
+        return json.loads(value, parse_float=Decimal, parse_constant=no_number)
     except _NO_JSON:
         return value
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(text)

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from conf.errors import StorelakeError
+from conf.strict_json import no_number
 from inference_service.events import encode
 from inference_service.publishers import EventPublisher
 
@@ -113,7 +114,7 @@ def _lines(path: Path) -> Iterator[Recorded | SkippedLine]:
 
 def _read(value: bytes, number: int) -> Recorded | SkippedLine:
     try:
-        event = json.loads(value, parse_constant=_no_number)
+        event = json.loads(value, parse_constant=no_number)
     except (ValueError, RecursionError):
         start = value[:SHOWN].decode("utf-8", "replace")
         return SkippedLine(number, f"not JSON, perhaps cut off: {start}")
@@ -131,15 +132,6 @@ def _read(value: bytes, number: int) -> Recorded | SkippedLine:
         return SkippedLine(number, f"captured_at is no time: {event['captured_at'][:SHOWN]}")
     key = f"{event['branch_id']}/{event['camera_id']}".encode()
     return Recorded(value, event, captured_at, key)
-
-
-def _no_number(text: str) -> None:
-    """JSON has no NaN and no infinity; Python's parser takes them.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(text)
 
 
 @dataclass
