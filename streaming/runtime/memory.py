@@ -1,4 +1,4 @@
-"""Return memory that batches have freed in the driver's Python to the system.
+"""Return memory that batches of the driver, and runs of maintenance, have freed to the system.
 
 A batch of large messages is in memory several times for a moment: as Arrow columns, and as Python
 bytes in the threads of its sinks. Allocators keep what is freed. Arrow's own pool (mimalloc) keeps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from conf.settings import Settings
 from streaming.lake.maintenance import run
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.retain import PeriodicRetention
+from streaming.runtime.memory import FreedMemory
 
 
 def serve(settings: Settings, table: str | None, every: timedelta) -> None:
@@ -23,7 +25,7 @@ def serve(settings: Settings, table: str | None, every: timedelta) -> None:
         every: pause between two runs.
     """
     metrics = MaintenanceMetrics(every)
-    retain = PeriodicRetention(settings, metrics)
+    retain, memory = PeriodicRetention(settings, metrics), FreedMemory()
 
     def job(log: logging.Logger) -> None:
         began = datetime.now(timezone.utc)
@@ -31,6 +33,8 @@ def serve(settings: Settings, table: str | None, every: timedelta) -> None:
         metrics.update(began, done)
         log_run(log, done)
         retain.run_if_due(log)
+        gc.collect()  # parsed metadata of tables and catalog refer to each other
+        memory.give_back()
 
     run_periodically(
         job,
