@@ -32,8 +32,9 @@ from streaming.stream import Context, SinkContext, Stream
 log = logging.getLogger("storelake.streams")
 
 SPLIT_SECONDS = 5.0
-"""Only after the same sinks, and no others, have failed for so long are their streams moved to a
-query of their own: a server that restarts fails some sinks and not others for a moment."""
+"""Only when the same sinks, and nothing else, have failed again and again for so long are their
+streams moved to a query of their own: a server that restarts fails some sinks and not others for a
+moment."""
 
 STEP_SECONDS = 5.0
 """By how much the wall clock must step back for a query to be started again."""
@@ -85,7 +86,8 @@ class SharedQuery:
         self.health = Health(self.name, app.context.settings.streams)
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()
-        self._blamed: tuple[frozenset[str], float] | None = None  # sinks that fail, since when
+        # The sinks that failed in every attempt of late, and in the first and the last of them.
+        self._blamed: tuple[frozenset[str], float, float] | None = None
         self._restarting = False
         self._fenced: dict[str, str] = {}
         self._clock = clock()  # the furthest ahead since the query was started
@@ -138,6 +140,7 @@ class SharedQuery:
             try:
                 self._start()
             except Exception as error:  # whatever keeps a query from starting is tried again
+                self._blamed = None
                 self._failed(root_cause(error))
 
     def split(self) -> list[SharedQuery]:
@@ -172,8 +175,8 @@ class SharedQuery:
     @property
     def _apart(self) -> frozenset[str]:
         """The streams to split off: taken over, or failing repeatedly; empty if that is all."""
-        sinks, since = self._blamed or (frozenset(), time.monotonic())
-        blamed = sinks if time.monotonic() - since >= SPLIT_SECONDS else frozenset()
+        sinks, first, last = self._blamed or (frozenset(), 0.0, 0.0)
+        blamed = sinks if last - first >= SPLIT_SECONDS else frozenset()
         apart = frozenset(self._fenced) or blamed
         return apart if apart < set(self.serves) else frozenset()
 
@@ -253,12 +256,15 @@ class SharedQuery:
             if fenced:
                 return
             self._blame(frozenset(error.errors))
+        else:
+            self._blamed = None
         self._failed(root_cause(error) if error else cause_in_text(text))
 
     def _blame(self, sinks: frozenset[str]) -> None:
         """Note which sinks failed, and since when only they do."""
-        if self._blamed is None or self._blamed[0] != sinks:
-            self._blamed = sinks, time.monotonic()
+        now = time.monotonic()
+        same = self._blamed is not None and self._blamed[0] == sinks
+        self._blamed = sinks, self._blamed[1] if same and self._blamed else now, now
 
     def _failed(self, cause: str) -> None:
         self.health.failed(cause)
