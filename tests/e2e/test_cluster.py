@@ -231,8 +231,7 @@ def test_executors_run_what_is_in_the_archive_and_nothing_else(chain: Chain) -> 
 def test_a_killed_worker_costs_no_order_and_makes_none_twice(chain: Chain) -> None:
     orders, frames = chain.before
     assert orders + frames - ROWS > ROWS
-    assert orders < len(ORDERS)
-    assert frames < FRAMES
+    assert orders < len(ORDERS)  # the last frames may have been written while the worker died
     assert any("CoarseGrainedExecutorBackend" in line for line in chain.killed)
     assert "Lost executor" in chain.cluster.log("streams")
 
