@@ -1,7 +1,6 @@
 -- Recomputes every hour whose orders, footfall or finished queue visits changed since the newest
 -- changes that store_hourly itself records, the hours in which such a visit had ended before it
--- continued, and the later hours of the same local day at the
--- branch, since occupancy carries over. Visitors are the entries of cameras with an entrance line;
+-- continued, and the later hours of the same local day at the branch, since occupancy carries over. Visitors are the entries of cameras with an entrance line;
 -- without a minute of one they are unknown (null), not zero. Coverage is the share of the camera
 -- minutes of the whole hour in which a frame arrived. Revenue is of orders in the currency of the
 -- branch. Conversion and revenue per visitor are of orders made in the shop; they are withheld
@@ -79,7 +78,8 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
             THEN round(m.revenue_in_store / f.visitors, currency_places(b.currency)) END,
         m.other_currency, v.coverage, coalesce(q.waits, 0), q.p50, q.p95, o.peak,
         coalesce(m.is_final, false), m.corrected_at, coalesce(m.change_id, 0),
-        coalesce(f.change_id, 0), coalesce(greatest(q.change_id, e.change_id), 0), now(), f.passers_by, f.groups,
+        coalesce(f.change_id, 0), coalesce(greatest(q.change_id, e.change_id), 0), now(),
+        f.passers_by, f.groups,
         CASE WHEN v.coverage >= p_trusted_coverage
             THEN f.visitors::double precision / nullif(f.visitors + f.passers_by, 0) END,
         CASE WHEN w.reason IS NULL AND m.in_store <= f.groups
