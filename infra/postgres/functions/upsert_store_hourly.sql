@@ -3,7 +3,8 @@
 -- continued, and the later hours of the same local day at the branch, since occupancy carries over.
 -- Visitors are the entries of cameras with an entrance line; without a minute of one they are
 -- unknown (null), not zero. Coverage is the share of the camera minutes of the whole hour in which
--- a frame arrived. Revenue is of orders in the currency of the branch. Conversion and revenue per visitor are of orders made in the shop; they are withheld
+-- a frame arrived. Revenue is of orders in the currency of the branch.
+-- Conversion and revenue per visitor are of orders made in the shop; they are withheld
 -- (null), with the reason, without visitors, below the trusted coverage, or with more orders than
 -- visitors; that by groups also with more orders than groups. Passers-by are unknown without a
 -- minute of a camera with a passing line. Capture rate: visitors / (visitors + passers-by), withheld
