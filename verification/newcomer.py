@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from playwright.sync_api import expect
 
 from conf.errors import StorelakeError
-from infra.local.passwords import with_local_key
+from infra.local.passwords import with_local_key, with_secrets
 from tests.support.browser import Visitor, chromium, signed_in
 from tests.support.processes import processes_of
 from verification.deployment import Deployment, Step, new_deployment
@@ -106,7 +106,7 @@ def _browse(visitor: Visitor, deployment: Deployment) -> int:
     orders = visitor.open("/").locator(f"#branch-{BRANCH} .orders")
     expect(orders).not_to_be_empty(timeout=SHOWN_MS)
     before = int(orders.inner_text().replace(",", ""))
-    send_order(with_local_key(deployment.settings), BRANCH)
+    send_order(with_local_key(with_secrets(deployment.settings)), BRANCH)
     expect(orders).to_have_text(f"{before + 1:,}", timeout=SHOWN_MS)
     return len(visitor.complaints) + len(visitor.elsewhere)
 
