@@ -174,9 +174,8 @@ def _require_whole_orders(
     Raises:
         OrderImportError: names an order and the columns.
     """
-    named = [name for name in (*_ENVELOPE, *_ORDER) if name in kinds]
+    named, texts = _columns(kinds)
     same = [name for name in (*_ENVELOPE, *_REQUIRED) if name in kinds]
-    texts = ", ".join(f"{_text(name, kinds)} AS {name}" for name in named)
     # S608: names of columns are those of the contract.
     rows = connection.execute(
         f"""SELECT * FROM (SELECT DISTINCT {texts} FROM given)
@@ -205,8 +204,7 @@ def _items(found: Any) -> Any:
 
 def _query(kinds: Mapping[str, str]) -> str:
     # S608: names of columns are those of the contract.
-    named = [name for name in (*_ENVELOPE, *_ORDER) if name in kinds]
-    texts = ", ".join(f"{_text(name, kinds)} AS {name}" for name in named)
+    named, texts = _columns(kinds)
     if "items" in kinds:
         return f"SELECT {texts}, items FROM given ORDER BY created_at, order_id"  # noqa: S608
     lines = [name for name in _LINE if _PREFIX + name in kinds]
@@ -215,6 +213,12 @@ def _query(kinds: Mapping[str, str]) -> str:
         SELECT {", ".join(named)}, list(line ORDER BY n) AS items
         FROM (SELECT row_number() OVER () AS n, {texts}, struct_pack({items}) AS line FROM given)
         GROUP BY ALL ORDER BY created_at, min(n)"""  # noqa: S608
+
+
+def _columns(kinds: Mapping[str, str]) -> tuple[list[str], str]:
+    """The columns of events and orders that a file has, and their SQL as texts."""
+    named = [name for name in (*_ENVELOPE, *_ORDER) if name in kinds]
+    return named, ", ".join(f"{_text(name, kinds)} AS {name}" for name in named)
 
 
 def _text(name: str, kinds: Mapping[str, str]) -> str:
