@@ -164,7 +164,8 @@ class CameraState:
     """The runs of one camera that may continue, in one text.
 
     A run without a message for `Rules.expire` expires, by the broker's times of the messages of the
-    camera: so that also depends on the topic only.
+    camera: so that also depends on the topic only. These may be a producer's own, so those of each
+    batch count alone: after a clock that was set back, the run of before is the one that is ahead.
 
     Args:
         layouts: of the camera, oldest first; none: nothing is counted.
@@ -176,6 +177,7 @@ class CameraState:
         self._layouts, self._rules = layouts, rules
         known = json.loads(text) if text else {}
         self._seen: dict[str, int] = {run_id: seen for run_id, (seen, _) in known.items()}
+        self._arrived: dict[str, int] = {}  # newest messages by run, of this batch
         self._runs = {
             run_id: CameraRun(layouts, rules, state) for run_id, (_, state) in known.items()
         }
@@ -189,12 +191,16 @@ class CameraState:
         """
         if run_id not in self._runs:
             self._runs[run_id] = CameraRun(self._layouts, self._rules)
+        self._arrived[run_id] = seen_at
         self._seen[run_id] = max(seen_at, self._seen.get(run_id, seen_at))
         return self._runs[run_id]
 
     def end_expired(self) -> Iterator[tuple[str, int, Effects]]:
-        """End the runs that are over: their ids, times of their last frames, and results."""
-        oldest = max(self._seen.values(), default=0) - _us(self._rules.expire)
+        """End the runs that are over: their ids, times of their last frames, and results.
+
+        A run with a message in this batch, whatever its clock, is not.
+        """
+        oldest = min(self._arrived.values(), default=0) - _us(self._rules.expire)
         for run_id in [run_id for run_id, seen_at in self._seen.items() if seen_at < oldest]:
             run = self._runs.pop(run_id)
             del self._seen[run_id]
