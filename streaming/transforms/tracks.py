@@ -303,7 +303,7 @@ class CameraRun:
 
     def _end_tracks(self, effects: Effects) -> None:
         """End all tracks and visits after the last frame."""
-        if layout := self._layout(self.clock):
+        if layout := self._layout_in_use():
             first = len(effects.crossings)
             for track in self._live.values():
                 self._vanish(track, layout, effects)
@@ -313,7 +313,7 @@ class CameraRun:
 
     def open_visits(self) -> Iterator[ZoneVisit]:
         """Every open visit so far."""
-        layout = self._layout(self.clock)
+        layout = self._layout_in_use()
         for track in self._live.values():
             for zone in layout.zones if layout else ():
                 zone_state = track.zone_states.get(zone.zone_id)
@@ -347,6 +347,10 @@ class CameraRun:
 
     def _layout(self, at: int) -> Layout | None:
         return next((d for start, d in reversed(self._layouts) if start <= at), None)
+
+    def _layout_in_use(self) -> Layout | None:
+        """That of the last frame, which one that was drawn since may replace also at its time."""
+        return next((d for _, d in self._layouts if d.version == self._version), None)
 
     def _step(self, at: int, people: Sequence[Person], effects: Effects) -> None:
         """Process one frame."""
@@ -555,7 +559,7 @@ class CameraRun:
                 effects.crossings.append(self._crossing(track, line, crossed))
 
     def _end_all(self, effects: Effects) -> None:
-        layout = next((d for _, d in self._layouts if d.version == self._version), None)
+        layout = self._layout_in_use()
         for track in self._live.values():
             for zone in layout.zones if layout else ():
                 if zone.zone_id in track.zone_states:

@@ -303,6 +303,16 @@ def test_a_new_layout_holds_from_its_instant_on() -> None:
     assert visit.exited_at == TEN - STEP
 
 
+def test_a_layout_that_was_drawn_for_the_past_does_not_change_how_older_frames_end() -> None:
+    """The stream reads the store file at its start, hours after the last frame."""
+    moved = Line(line_id="entrance", a=(0.482, 0.9), b=(0.482, 0.1))
+    seen = Watched()
+    frames = seen.play(*walk("anna", 0.44, 0.46, 0.48, 0.495, 0.495))
+    seen.layouts = (layout(), layout(version=2, hour=9, lines=(moved,)))
+    seen.receive(frames, [], TEN + 3600 * SECOND)
+    assert seen.crossings == []
+
+
 def test_before_the_first_layout_nothing_counts() -> None:
     seen = Watched([layout(hour=11)])
     seen.play(*walk("anna", 0.4, 0.45, 0.55, 0.6))
