@@ -60,7 +60,7 @@ def replay(
                 show(f"{count} of {recording.events} events")
 
         name = broker or settings.inference.publisher
-        publisher = open_publisher(settings, name, stopping=stopping, spool="replay")
+        publisher = open_publisher(settings, name, stopping=stopping)
         try:
             now = datetime.now(tz=timezone.utc)
             shift = Shift.to_now(recording, pace, now) if shift_to_now else None

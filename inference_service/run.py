@@ -55,8 +55,6 @@ def run_inference(
     configure_logging("inference", settings.log_level)
     stopping, metrics = threading.Event(), InferenceMetrics()
     stills = build_stills(settings, [one.camera.camera_id for one in cameras])
-    # Processes with other cameras have another file on disk.
-    spool = "+".join(sorted(one.camera.camera_id for one in cameras))
     several = len(cameras) > 1
     with ExitStack() as stack:
         streams = [
@@ -67,7 +65,7 @@ def run_inference(
         service = InferenceService(
             streams,
             detector=detector,
-            publisher=open_publisher(settings, publisher, out, stopping, spool),
+            publisher=open_publisher(settings, publisher, out, stopping),
             queue_frames=settings.inference.queue_frames,
             limits=limits,
             metrics=metrics,

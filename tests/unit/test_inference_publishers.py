@@ -267,6 +267,29 @@ def test_two_processes_do_not_share_a_spool_and_the_next_one_takes_over_both(
     assert len(Spool(tmp_path, "s", 10)) == 2
 
 
+@pytest.mark.parametrize("left_by", ["kafka-B01-entrance", "kafka-hall.1+hall.2"])
+def test_what_a_process_with_other_cameras_left_behind_is_sent_too(
+    tmp_path: Path, left_by: str
+) -> None:
+    first = Spool(tmp_path, left_by, 10)
+    first.append(b"k", b"1")
+    first.close()
+    second = Spool(tmp_path, "kafka", 10)
+    assert [row.value for row in second.after(None, 10)] == [b"1"]
+    second.close()
+    assert [file.name for file in tmp_path.glob("*.db")] == ["kafka.db"]
+
+
+def test_a_damaged_file_of_another_process_is_named_and_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "s-2.db").write_bytes(b"this is no database, but long enough to be read as one")
+    spool = Spool(tmp_path, "s", 10)
+    spool.append(b"k", b"1")
+    assert "s-2.db cannot be read, its events are not sent" in caplog.text
+    assert (tmp_path / "s-2.db").exists()
+
+
 def test_a_spool_that_is_not_one_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"this is no database, but it is long enough to be read as one")
     with pytest.raises(PublishError, match=r"spool .*s cannot be used: file is not a database"):
@@ -316,4 +339,4 @@ def test_a_broker_that_is_not_there_is_named_and_events_are_kept(
     )
     with pytest.raises(PublishError, match=match):
         publisher.close()
-    assert len(Spool(settings.spool, f"{broker}-events", 10)) == 1
+    assert len(Spool(settings.spool, broker, 10)) == 1
