@@ -216,6 +216,56 @@ def test_publishing_waits_while_memory_and_disk_are_full(
     assert numbers(transport) == list(range(9))
 
 
+def fill_disk(publisher: BufferedPublisher, is_full: bool = True) -> None:
+    """From here on the spool's disk takes no change, or takes them again."""
+    publisher._spool._db.execute(f"PRAGMA query_only = {int(is_full)}")
+
+
+def test_publishing_waits_while_the_disk_of_the_spool_is_full(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
+) -> None:
+    transport.away = True
+    publisher = opened()
+    publish(publisher, *range(8))
+    fill_disk(publisher)
+    late = threading.Thread(target=publish, args=(publisher, 8))
+    late.start()
+    assert wait_until(lambda: publisher.counts.waits == 1, 5)
+    fill_disk(publisher, is_full=False)
+    late.join(5)
+    transport.away = False
+    publisher.close()
+    assert numbers(transport) == list(range(9))
+
+
+def test_acknowledged_events_leave_the_disk_once_it_has_room_again(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
+) -> None:
+    transport.away = True
+    publisher = opened()
+    publish(publisher, *range(12))
+    fill_disk(publisher)
+    transport.away = False
+    assert wait_until(lambda: publisher.delivered == 12, 5)
+    assert publisher.counts.on_disk == 7
+    fill_disk(publisher, is_full=False)
+    publish(publisher, 12)
+    publisher.close()
+    assert numbers(transport) == list(range(13))
+    assert publisher.counts.on_disk == 0
+
+
+def test_events_in_memory_that_a_full_disk_cannot_keep_are_counted_as_lost(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
+) -> None:
+    transport.away = True
+    publisher = opened()
+    publish(publisher, *range(8))
+    fill_disk(publisher)
+    with pytest.raises(PublishError, match=r"3 wait in .*next start\. 5 are lost: The spool .*s\.db"):
+        publisher.close()
+
+
 def test_a_publisher_that_waits_for_room_can_be_stopped(
     opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
