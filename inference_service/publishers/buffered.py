@@ -204,9 +204,7 @@ class BufferedPublisher:
         with self._changed:
             self._delete_stored()
             memory = [e for e in (*self._sent, *self._waiting) if not e.stored and e.number is None]
-            is_kept = self._on_disk(
-                lambda: self._spool.prepend([(e.key, e.value) for e in memory])
-            )
+            is_kept = self._on_disk(lambda: self._spool.prepend([(e.key, e.value) for e in memory]))
             self._spool.close()
         where = f"{len(self._spool)} wait in {self._spool.path} and are sent at the next start."
         return where if is_kept else f"{where} {len(memory)} are lost: {self._fault}"

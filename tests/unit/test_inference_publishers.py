@@ -262,7 +262,7 @@ def test_events_in_memory_that_a_full_disk_cannot_keep_are_counted_as_lost(
     publisher = opened()
     publish(publisher, *range(8))
     fill_disk(publisher)
-    with pytest.raises(PublishError, match=r"3 wait in .*next start\. 5 are lost: The spool .*s\.db"):
+    with pytest.raises(PublishError, match=r"3 wait .*next start\. 5 are lost: The spool .*s\.db"):
         publisher.close()
 
 
@@ -358,6 +358,14 @@ def test_a_line_cut_by_a_crash_is_not_glued_to_the_next(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="cannot be written"):
         NdjsonPublisher(tmp_path)
+
+
+def test_a_full_disk_is_one_sentence_with_the_number_of_events() -> None:
+    publisher = NdjsonPublisher(Path("/dev/full"))
+    publisher.publish(b"k", b"{}")
+    with pytest.raises(PublishError, match=r"^Up to 1 events were not written to /dev/full: No sp"):
+        publisher.close()
+    publisher.close()
 
 
 def test_ndjson_without_a_file_is_refused() -> None:
