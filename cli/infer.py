@@ -92,6 +92,8 @@ def infer(
     cameras = choose_cameras(settings, *_checked(settings, camera or [], source or []))
     if preview is not None and len(cameras) > 1:
         raise typer.BadParameter("--preview shows one camera: name it with --camera")
+    for file in filter(None, (preview, summary_file)):
+        _prepare(file)
     options = SourceOptions(
         realtime=realtime,
         loop=loop,
@@ -120,6 +122,21 @@ def infer(
     )
     if summary_file is not None:
         summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
+
+
+def _prepare(file: Path) -> None:
+    """Create a file before the run, at whose end a fault would cost its content.
+
+    Raises:
+        StorelakeError: it cannot be written.
+    """
+    from conf.errors import StorelakeError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("ab").close()
+    except OSError as error:
+        raise StorelakeError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _adjusted(**options: str | Path | None) -> Settings:
