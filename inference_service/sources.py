@@ -62,11 +62,7 @@ class SourceOptions:
 
 
 class _Recorded:
-    """What files and folders share: their pace, loop and end.
-
-    Attributes:
-        unreadable: pictures so far that could not be decoded, and were left out.
-    """
+    """What files and folders share: their pace, loop and end."""
 
     reconnects = 0
     unreadable = 0

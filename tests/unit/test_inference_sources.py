@@ -262,7 +262,7 @@ def test_an_unreadable_image_is_counted_each_time_and_logged_once(
     (tmp_path / "b.png").write_bytes(b"broken")
     source = open_source(str(tmp_path), SourceOptions(loop=True))
     assert [f.index for f in itertools.islice(source, 4)] == [0, 2, 4, 6]
-    assert source.unreadable == 3  # type: ignore[attr-defined]
+    assert source.unreadable == 3
     assert caplog.text.count("b.png cannot be read") == 1
 
 
@@ -310,6 +310,18 @@ def test_a_lost_camera_is_opened_again_with_growing_pauses() -> None:
     assert source.reconnects == 1
     assert all(c.released for c in captures if c)
     assert frames[0].captured_at.tzinfo is timezone.utc
+
+
+def test_frames_of_a_camera_that_cannot_be_decoded_are_counted() -> None:
+    class Garbled(FakeCapture):
+        def retrieve(self) -> tuple[bool, Any]:
+            return self.left % 2 == 0, np.zeros((4, 4, 3), np.uint8)
+
+    source = LiveSource(
+        "entrance", lambda: Garbled(4), base_seconds=1, max_seconds=4, wait=lambda _: True
+    )
+    assert [frame.index for frame in source] == [1, 3]
+    assert source.unreadable == 2
 
 
 def test_a_camera_that_never_opened_is_an_error_at_once() -> None:
