@@ -51,7 +51,9 @@ def infer(
     loop: Annotated[bool, typer.Option(help="Start a file again at its end.")] = False,
     start: Annotated[
         datetime | None,
-        typer.Option(help="When the first frame of a file was taken, in UTC; else now."),
+        typer.Option(
+            help="When the first frame of a file was taken, in UTC; else now, or the last one."
+        ),
     ] = None,
     fps: Annotated[
         float | None,

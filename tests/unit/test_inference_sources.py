@@ -42,6 +42,17 @@ def test_a_file_gives_every_frame_and_ends(clip: Path) -> None:
     assert frames[0].image.shape == (480, 640, 3)
 
 
+def test_frames_that_come_faster_than_they_were_taken_are_not_from_the_future(
+    clip: Path, tmp_path: Path
+) -> None:
+    for number in range(100):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((4, 4, 3), np.uint8))
+    for source in (clip, tmp_path):
+        frames = list(open_source(str(source)))
+        now = datetime.now(timezone.utc)
+        assert all(frame.captured_at <= now for frame in frames)
+
+
 def test_a_file_is_thinned_to_the_wanted_rate(clip: Path) -> None:
     source = open_source(str(clip), SourceOptions(fps=5, started_at=START))
     frames = list(source)
