@@ -52,7 +52,8 @@ def infer(
     start: Annotated[
         datetime | None,
         typer.Option(
-            help="When the first frame of a file was taken, in UTC; else now, or the last one."
+            help="When the first frame of a file was taken, in UTC; else it ends now, or with "
+            "--realtime begins now."
         ),
     ] = None,
     fps: Annotated[

@@ -172,6 +172,16 @@ def test_broken_lines_are_skipped_and_reported_with_number_and_reason(tmp_path: 
     assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE) == 2
 
 
+@pytest.mark.parametrize("odd", [b"1e999", b'"\\ud800"'])
+def test_a_line_that_could_not_be_written_again_is_skipped(tmp_path: Path, odd: bytes) -> None:
+    path = record(tmp_path, line(0), line(1)[:-1] + b', "odd": ' + odd + b"}", line(2))
+    recording = open_recording(path)
+    assert [fault.line for fault in recording.faults] == [2]
+    shift = Shift.to_now(recording, AS_FAST_AS_POSSIBLE, NOON)
+    publisher = MemoryEventPublisher()
+    assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE, shift=shift) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [(b"", "it is empty"), (b"\xff\xfe pixels", "line 1: not JSON"), (None, "cannot be read")],
