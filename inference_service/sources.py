@@ -132,7 +132,7 @@ class FileSource(_Recorded):
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         if not path.is_file():
-            raise SourceError(f"The video {path} does not exist.")
+            raise SourceError(f"The video {redact(str(path))} does not exist.")
         refuse_heic(path)
         self._path = path
         capture = self._open()

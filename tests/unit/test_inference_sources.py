@@ -438,6 +438,9 @@ def test_a_network_camera_that_stalls_and_comes_back_with_another_size_is_read_o
         ("rtsp://user:p4ss@10.0.0.7:554/main", "rtsp://10.0.0.7:554/main"),
         ("rtsp://user:p@ss@10.0.0.7/main", "rtsp://10.0.0.7/main"),
         ("rtsp://user:pa/ss@10.0.0.7/main", "rtsp://10.0.0.7/main"),
+        ("rtsp:/user:p4ss@10.0.0.7/main", "rtsp:/10.0.0.7/main"),
+        ("rtsp//user:p4ss@10.0.0.7/main", "rtsp//10.0.0.7/main"),
+        ("user:p4ss@10.0.0.7:554/main", "10.0.0.7:554/main"),
         (
             "http://10.0.0.7/v?user=admin&password=s3cret&size=2",
             "http://10.0.0.7/v?user=***&password=***&size=2",
@@ -455,11 +458,24 @@ def test_passwords_are_kept_out_of_logs_and_of_the_store_file(address: str, show
 
 
 @pytest.mark.parametrize(
-    "address", ["rtsp://10.0.0.7:554/main@2", "/videos/a@b.mp4", "0", "http://c/v?keyframe=1"]
+    "address",
+    [
+        "rtsp://10.0.0.7:554/main@2",
+        "/videos/a@b.mp4",
+        "/videos/10:30/door:1/a@b.mp4",
+        "0",
+        "http://c/v?keyframe=1",
+        "videotestsrc ! video/x-raw,width=64 ! appsink",
+    ],
 )
 def test_an_address_without_a_secret_is_shown_whole(address: str) -> None:
     assert redact(address) == address
     assert Camera(camera_id="c", name="c", fps=5, source=address).source == address
+
+
+def test_the_password_of_a_misspelt_address_is_kept_out_of_the_error() -> None:
+    with pytest.raises(SourceError, match=r"^The video rtsp:/10\.0\.0\.7/main does not exist\.$"):
+        open_source("rtsp:/user:p4ss@10.0.0.7/main")
 
 
 def test_a_camera_that_opens_and_delivers_nothing_is_tried_ever_more_seldom() -> None:
