@@ -330,6 +330,29 @@ def test_what_a_process_with_other_cameras_left_behind_is_sent_too(
     assert [file.name for file in tmp_path.glob("*.db")] == ["kafka.db"]
 
 
+@pytest.mark.parametrize(
+    ("broker", "options", "sentence"),
+    [
+        (
+            "kafka",
+            {"bootstrap_servers": "127.0.0.1:1", "client_options": {"linger": "5"}},
+            'No such configuration property: "linger"; check STORELAKE_KAFKA__CLIENT_OPTIONS',
+        ),
+        (
+            "pulsar",
+            {"service_url": "pulsar://127.0.0.1:port", "admin_url": "http://127.0.0.1:1"},
+            "STORELAKE_PULSAR__SERVICE_URL is no address: invalid hostname",
+        ),
+    ],
+)
+def test_a_client_that_cannot_be_opened_names_its_setting(
+    broker: str, options: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    settings = Settings.model_validate({"var_dir": tmp_path, broker: options})
+    with pytest.raises(SettingsError, match=sentence):
+        open_publisher(settings, broker)
+
+
 def test_a_damaged_file_of_another_process_is_named_and_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
