@@ -221,6 +221,15 @@ def test_the_command_reports_what_it_skips_before_it_needs_a_broker(
     assert publisher.closed
 
 
+def test_a_replay_to_a_file_names_the_option_that_replay_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORELAKE_INFERENCE__PUBLISHER", "ndjson")
+    done = CliRunner().invoke(app, ["replay", str(record(tmp_path, line(0)))])
+    assert isinstance(done.exception, StorelakeError)
+    assert "pass --broker kafka or pulsar" in str(done.exception)
+
+
 def test_the_command_ends_with_one_sentence_where_there_is_no_file(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["replay", str(tmp_path / "nowhere.ndjson")])
     assert isinstance(done.exception, StorelakeError)
