@@ -14,6 +14,7 @@ from infra.terminal import console, error_console
 
 if TYPE_CHECKING:
     from conf.settings import Settings
+    from inference_service.service import InferenceSummary
 
 
 def infer(
@@ -107,7 +108,18 @@ def infer(
     )
     finder = build_detector(settings)
     error_console().print(describe(finder), highlight=False, soft_wrap=True)
-    summary = run_inference(
+
+    def report(summary: InferenceSummary) -> None:
+        console().print(
+            f"{summary.read} frames read, {summary.processed} processed, {summary.published} "
+            f"events published, {summary.dropped} frames dropped; {summary.inference_ms} ms a "
+            f"detection, {summary.seconds} s",
+            highlight=False,
+        )
+        if summary_file is not None:
+            summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
+
+    run_inference(
         settings,
         cameras,
         detector=finder,
@@ -116,15 +128,8 @@ def infer(
         publisher=publisher,
         out=out,
         preview=preview,
+        report=report,
     )
-    console().print(
-        f"{summary.read} frames read, {summary.processed} processed, {summary.published} events "
-        f"published, {summary.dropped} frames dropped; {summary.inference_ms} ms a detection, "
-        f"{summary.seconds} s",
-        highlight=False,
-    )
-    if summary_file is not None:
-        summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
 
 
 def _prepare(file: Path) -> None:

@@ -162,6 +162,19 @@ def test_a_file_that_cannot_be_written_is_one_sentence_before_the_run(
     assert not out.exists()
 
 
+def test_a_run_of_which_a_camera_failed_writes_its_totals(clip: Path, tmp_path: Path) -> None:
+    broken, totals = tmp_path / "pictures", tmp_path / "totals.json"
+    broken.mkdir()
+    (broken / "1.png").write_bytes(b"no picture")
+    arguments = ["--camera", "B01-entrance", "--camera", "B02-entrance", "--source", str(clip)]
+    arguments += ["--source", str(broken), "--out", str(tmp_path / "events.ndjson"), "--fps", "5"]
+    done = play(*arguments, "--summary", str(totals))
+    assert "holds no picture that can be read" in str(done.exception)
+    cameras = json.loads(totals.read_text())["cameras"]
+    assert (cameras["B01-entrance"]["processed"], cameras["B02-entrance"]["dropped"]) == (20, 1)
+    assert "20 processed, 20 events published" in " ".join(done.output.split())
+
+
 def test_an_endless_loop_without_a_clock_is_refused(clip: Path) -> None:
     done = runner.invoke(app, ["--camera", "B01-entrance", "--source", str(clip), "--loop"])
     assert done.exit_code == 2
