@@ -14,6 +14,7 @@ from infra.terminal import console, error_console
 
 if TYPE_CHECKING:
     from conf.settings import Settings
+    from inference_service.service import InferenceSummary
 
 
 def infer(
@@ -51,7 +52,10 @@ def infer(
     loop: Annotated[bool, typer.Option(help="Start a file again at its end.")] = False,
     start: Annotated[
         datetime | None,
-        typer.Option(help="When the first frame of a file was taken, in UTC; else now."),
+        typer.Option(
+            help="When the first frame of a file was taken, in UTC; else it ends now, or with "
+            "--realtime begins now."
+        ),
     ] = None,
     fps: Annotated[
         float | None,
@@ -92,6 +96,8 @@ def infer(
     cameras = choose_cameras(settings, *_checked(settings, camera or [], source or []))
     if preview is not None and len(cameras) > 1:
         raise typer.BadParameter("--preview shows one camera: name it with --camera")
+    for file in filter(None, (preview, summary_file)):
+        _prepare(file)
     options = SourceOptions(
         realtime=realtime,
         loop=loop,
@@ -102,7 +108,18 @@ def infer(
     )
     finder = build_detector(settings)
     error_console().print(describe(finder), highlight=False, soft_wrap=True)
-    summary = run_inference(
+
+    def report(summary: InferenceSummary) -> None:
+        console().print(
+            f"{summary.read} frames read, {summary.processed} processed, {summary.published} "
+            f"events published, {summary.dropped} frames dropped; {summary.inference_ms} ms a "
+            f"detection, {summary.seconds} s",
+            highlight=False,
+        )
+        if summary_file is not None:
+            summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
+
+    run_inference(
         settings,
         cameras,
         detector=finder,
@@ -111,15 +128,23 @@ def infer(
         publisher=publisher,
         out=out,
         preview=preview,
+        report=report,
     )
-    console().print(
-        f"{summary.read} frames read, {summary.processed} processed, {summary.published} events "
-        f"published, {summary.dropped} frames dropped; {summary.inference_ms} ms a detection, "
-        f"{summary.seconds} s",
-        highlight=False,
-    )
-    if summary_file is not None:
-        summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
+
+
+def _prepare(file: Path) -> None:
+    """Create a file before the run, at whose end a fault would cost its content.
+
+    Raises:
+        StorelakeError: it cannot be written.
+    """
+    from conf.errors import StorelakeError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("ab").close()
+    except OSError as error:
+        raise StorelakeError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _adjusted(**options: str | Path | None) -> Settings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import typer
 
@@ -112,12 +113,18 @@ def main() -> None:
     try:
         app()
     except StorelakeError as error:
-        error_console().print(
-            str(error), style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename} cannot be used: {error.strerror}.")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(sentence: str) -> NoReturn:
+    error_console().print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

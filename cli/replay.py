@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,17 +35,22 @@ def replay(
         ),
     ] = False,
     broker: Annotated[
-        str | None, typer.Option(help="kafka or pulsar; else the setting of the publisher.")
+        Literal["kafka", "pulsar"] | None,
+        typer.Option(help="Where to; else the setting of the publisher."),
     ] = None,
 ) -> None:
     """Publish a recording of detection events at any speed."""
     from datetime import datetime, timezone
 
     from conf.logs import configure_logging
+    from conf.settings import SettingsError
     from inference_service.publishers import open_publisher
     from inference_service.replay import AS_FAST_AS_POSSIBLE, Shift, open_recording, play
 
     settings = read_settings()
+    name = broker or settings.inference.publisher
+    if name == "ndjson":
+        raise SettingsError("a recording is replayed to a broker: pass --broker kafka or pulsar")
     configure_logging("replay", settings.log_level)
     recording = open_recording(file)
     _print_faults(recording)
@@ -59,8 +64,7 @@ def replay(
             if count % REPORT_EVERY == 0 or count == recording.events:
                 show(f"{count} of {recording.events} events")
 
-        name = broker or settings.inference.publisher
-        publisher = open_publisher(settings, name, stopping=stopping, spool="replay")
+        publisher = open_publisher(settings, name, stopping=stopping)
         try:
             now = datetime.now(tz=timezone.utc)
             shift = Shift.to_now(recording, pace, now) if shift_to_now else None

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
-_USER_INFO = re.compile(r"(?<=://)(?:[^/\s]*|[^/\s@:]*:(?!\d+/)\S*)@")
-"""Up to the last `@` before the path; also a password with a slash, which is no port."""
+_USER_INFO = re.compile(
+    r"(?<=://)(?:[^/\s]*|[^/\s@:]*:(?!\d+/)\S*)@"
+    r"|(?<![^/\s])[^/\s:@?=]+:[^/\s@]+@"
+)
+"""Up to the last `@` before the path; also a password with a slash, which is no port, and where the
+`://` is missing or misspelt."""
 _PROPERTY = re.compile(
     r"(?<=[?&\s])((?:[\w-]+[-_])?(?:user|pw|pwd|pass|passwd|password|token|secret|key|auth)"
     r"(?:[-_]id)?=)(\"[^\"]*\"|[^&\s]+)",

@@ -51,16 +51,12 @@ class FrameQueue:
     @property
     def read(self) -> int:
         """Frames that the source returned, and those that it could not decode."""
-        return self.handed_out + self._undecoded
+        return self.handed_out + self.source.unreadable
 
     @property
     def unusable(self) -> int:
         """Frames that could not be decoded, have no area or are not height x width x 3."""
-        return self._shapeless + self._undecoded
-
-    @property
-    def _undecoded(self) -> int:
-        return getattr(self.source, "unreadable", 0)  # only files and folders have some
+        return self._shapeless + self.source.unreadable
 
     @property
     def dropped(self) -> int:

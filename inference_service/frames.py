@@ -38,12 +38,14 @@ class FrameSource(Protocol):
         live: it cannot be paused, so a reader that falls behind must leave pictures out.
         fps: pictures a second that come out, as far as it is known.
         reconnects: how often it was lost and opened again.
+        unreadable: pictures so far that could not be decoded, and were left out.
     """
 
     name: str
     live: bool
     fps: float
     reconnects: int
+    unreadable: int
 
     def __iter__(self) -> Iterator[Frame]:
         """Pictures in order, until the end or `close`."""

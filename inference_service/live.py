@@ -68,7 +68,7 @@ class LiveSource:
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.name = name
-        self.reconnects = 0
+        self.reconnects = self.unreadable = 0
         self._opener = opener
         self._base_seconds, self._max_seconds = base_seconds, max_seconds
         self._picker = Picker(max_fps, every)
@@ -99,7 +99,9 @@ class LiveSource:
                 captured_at = datetime.now(timezone.utc)
                 if self._picker.wants(time.monotonic() - started):
                     image = retrieve(capture)
-                    if image is not None:
+                    if image is None:
+                        self.unreadable += 1
+                    else:
                         yield Frame(image, index, captured_at)
                 index += 1
         finally:

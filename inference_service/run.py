@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,7 @@ def run_inference(
     publisher: str | None = None,
     out: Path | None = None,
     preview: Path | None = None,
+    report: Callable[[InferenceSummary], None] = lambda _: None,
 ) -> InferenceSummary:
     """Detect and track until the sources end, a limit is reached, or SIGINT or SIGTERM.
 
@@ -51,12 +52,11 @@ def run_inference(
         publisher: kafka, pulsar or ndjson; None for the setting.
         out: the file of ndjson.
         preview: an MP4 to write, of one camera.
+        report: gets the totals at the end, also of a run that failed.
     """
     configure_logging("inference", settings.log_level)
     stopping, metrics = threading.Event(), InferenceMetrics()
     stills = build_stills(settings, [one.camera.camera_id for one in cameras])
-    # Processes with other cameras have another file on disk.
-    spool = "+".join(sorted(one.camera.camera_id for one in cameras))
     several = len(cameras) > 1
     with ExitStack() as stack:
         streams = [
@@ -67,7 +67,7 @@ def run_inference(
         service = InferenceService(
             streams,
             detector=detector,
-            publisher=open_publisher(settings, publisher, out, stopping, spool),
+            publisher=open_publisher(settings, publisher, out, stopping),
             queue_frames=settings.inference.queue_frames,
             limits=limits,
             metrics=metrics,
@@ -77,7 +77,7 @@ def run_inference(
         more = [stills.beside] if stills else []
         stack.enter_context(served(metrics.registry, settings.metrics_host, port, setting, *more))
         stack.enter_context(stop_on_signals(service))
-        return service.run()
+        return service.run(report)
 
 
 def _open(

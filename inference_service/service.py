@@ -147,8 +147,11 @@ class InferenceService:
         # Closing takes a lock that the interrupted thread may hold: never do it inside a handler.
         threading.Thread(target=self._intake.close, daemon=True).start()
 
-    def run(self) -> InferenceSummary:
+    def run(self, report: Callable[[InferenceSummary], None] = lambda _: None) -> InferenceSummary:
         """Work until all sources end, a limit is reached or a stop is requested.
+
+        Args:
+            report: gets the totals at the end, also of a run that failed.
 
         Raises:
             PublishError: events were not acknowledged.
@@ -166,12 +169,15 @@ class InferenceService:
         finally:
             timer.cancel()
             self._intake.close()
-            self._publisher.close()
-            for camera in self._intake.join(JOIN_SECONDS):
-                log.warning("camera %s hangs in a read and is left behind", camera)
-        self._log_failures(failed)
-        summary = self._summary(time.monotonic() - started)
-        log.info("run ended: %s", asdict(summary))
+            try:
+                self._publisher.close()
+            finally:
+                for camera in self._intake.join(JOIN_SECONDS):
+                    log.warning("camera %s hangs in a read and is left behind", camera)
+                self._log_failures(failed)
+                summary = self._summary(time.monotonic() - started)
+                log.info("run ended: %s", asdict(summary))
+                report(summary)
         for queue in self._intake.queues.values():
             if queue.error is not None:
                 raise queue.error

@@ -35,6 +35,10 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
+LONGEST_SECONDS = 7 * 24 * 3600
+"""A container that states to be longer does not know its length."""
+
+
 @dataclass(frozen=True)
 class SourceOptions:
     """How to read a source.
@@ -48,7 +52,8 @@ class SourceOptions:
         every: only every Nth frame is returned; `fps` counts before it.
         live_fps: the same for a live source only, where `fps` is None.
         default_fps: the speed of a source that has none of its own, such as a folder of images.
-        started_at: when the first frame of a file counts as taken; None: now.
+        started_at: when the first frame of a file or folder counts as taken; None: now, or so long
+            before that the last one is taken now where it comes as fast as possible.
     """
 
     realtime: bool = False
@@ -62,21 +67,22 @@ class SourceOptions:
 
 
 class _Recorded:
-    """What files and folders share: their pace, loop and end.
-
-    Attributes:
-        unreadable: pictures so far that could not be decoded, and were left out.
-    """
+    """What files and folders share: their pace, loop and end."""
 
     reconnects = 0
     unreadable = 0
 
-    def __init__(self, path: Path, kind: str, fps: float, options: SourceOptions) -> None:
+    def __init__(
+        self, path: Path, kind: str, fps: float, seconds: float, options: SourceOptions
+    ) -> None:
         self.name = path.name
         self.live = options.latest
         self.fps = min(fps, options.fps or fps) / options.every
         self._about = f"The {kind} {path}"
         self._interval = 1 / fps
+        self._is_paced = options.realtime or options.latest
+        # Streams refuse frames of the future.
+        self._ahead = timedelta(seconds=0 if self._is_paced else seconds)
         self._options = options
         self._closed = threading.Event()
 
@@ -88,10 +94,10 @@ class _Recorded:
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Frame]:
-        started_at = self._options.started_at or datetime.now(timezone.utc)
+        started_at = self._options.started_at or datetime.now(timezone.utc) - self._ahead
         started = time.monotonic()
         for index, seconds, image in self._pictures():
-            if self._options.realtime or self._options.latest:
+            if self._is_paced:
                 # Waiting on the event, so that `close` ends the pause at once.
                 self._closed.wait(max(0.0, started + seconds - time.monotonic()))
             if self._closed.is_set():
@@ -126,7 +132,7 @@ class FileSource(_Recorded):
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         if not path.is_file():
-            raise SourceError(f"The video {path} does not exist.")
+            raise SourceError(f"The video {redact(str(path))} does not exist.")
         refuse_heic(path)
         self._path = path
         capture = self._open()
@@ -134,7 +140,8 @@ class FileSource(_Recorded):
         self._promised_seconds = self._promised / fps if fps > 0 else 0.0
         fps = measured_fps(capture) or native_fps(capture, options.default_fps)
         capture.release()
-        super().__init__(path, "video", fps, options)
+        length = self._promised_seconds if 0 < self._promised_seconds < LONGEST_SECONDS else 0
+        super().__init__(path, "video", fps, length, options)
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
@@ -185,7 +192,8 @@ class FolderSource(_Recorded):
         if about:
             log.warning("folder %s: files that are no images are left out: %s", path.name, about)
         self._logged = set[Path]()
-        super().__init__(path, "folder", options.default_fps, options)
+        length = len(self._paths) / options.default_fps
+        super().__init__(path, "folder", options.default_fps, length, options)
 
     def _pass(self) -> Iterator[tuple[float, Callable[[], Image | None]]]:
         for position, path in enumerate(self._paths):

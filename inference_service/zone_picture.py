@@ -12,9 +12,8 @@ from conf.errors import StorelakeError
 from conf.stores import Layout, Line, Point, Zone
 from conf.stores.reach import Pixel, entry_arrow
 from inference_service.containers import read_image, refuse_heic
+from inference_service.detections import Image
 from inference_service.live import grab, retrieve
-
-Image = NDArray[np.uint8]
 
 BLANK = (540, 960)
 """Height and width of a picture without a frame, in pixels."""

@@ -83,7 +83,6 @@ def open_publisher(
     name: str | None = None,
     out: Path | None = None,
     stopping: threading.Event | None = None,
-    spool: str = "events",
 ) -> EventPublisher:
     """The publisher that the settings (or `name`) choose.
 
@@ -92,9 +91,6 @@ def open_publisher(
         name: ``kafka``, ``pulsar`` or ``ndjson``, over the settings.
         out: the file of ``ndjson``.
         stopping: once set, a `publish` that waits for room gives up.
-        spool: of a broker's publisher, the name of its file on disk. Where several processes
-            publish on one machine each should have its own, such as the camera: then what one
-            left behind is sent before what it sees next.
 
     Raises:
         SettingsError: an unknown name, a client that is not installed, or no file for ``ndjson``.
@@ -105,9 +101,7 @@ def open_publisher(
         case "kafka":
             from inference_service.publishers.kafka import KafkaEventTransport  # noqa: PLC0415
 
-            return _buffered(
-                KafkaEventTransport(settings.kafka), settings, f"kafka-{spool}", stopping
-            )
+            return _buffered(KafkaEventTransport(settings.kafka), settings, "kafka", stopping)
         case "pulsar":
             try:
                 from inference_service.publishers.pulsar import PulsarEventTransport  # noqa: PLC0415
@@ -116,7 +110,7 @@ def open_publisher(
                     "the pulsar publisher needs pulsar-client: install storelake[pulsar]"
                 ) from error
             transport = PulsarEventTransport(settings.pulsar, settings.inference.buffer_events)
-            return _buffered(transport, settings, f"pulsar-{spool}", stopping)
+            return _buffered(transport, settings, "pulsar", stopping)
         case "ndjson":
             from inference_service.publishers.ndjson import NdjsonPublisher  # noqa: PLC0415
 

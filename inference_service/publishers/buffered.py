@@ -94,6 +94,7 @@ class BufferedPublisher:
         self._stored: list[int] = []  # acknowledged events on disk, to be deleted
         self._counts = Counts(accepted=len(spool))
         self._refused: str | None = None
+        self._fault: str | None = None  # why the spool could not be changed
         self._closed = self._over = False
         if len(spool):
             log.info("%d events wait in %s and are sent first", len(spool), spool.path)
@@ -118,29 +119,43 @@ class BufferedPublisher:
             )
         with self._changed:
             self._check()
-            if not self._has_room():
-                self._wait_for_room()
-            if self._memory_has_room():
-                self._waiting.append(_Event(key, value))
-            else:
-                if not len(self._spool):
-                    log.warning("%s does not keep up: spooling", self._transport.where)
-                self._spool.append(key, value)
-                self._counts.spooled += 1
+            if not self._take(key, value):
+                self._wait_for_room(key, value)
             self._counts.accepted += 1
             self._changed.notify_all()
 
-    def _memory_has_room(self) -> bool:
+    def _take(self, key: bytes, value: bytes) -> bool:
+        """Keep one event in memory or on disk; False where neither has room."""
         # Behind events on disk a new one is put on disk, too: that keeps their order.
-        return not len(self._spool) and len(self._waiting) + len(self._sent) < self._limit
+        if not len(self._spool) and len(self._waiting) + len(self._sent) < self._limit:
+            self._waiting.append(_Event(key, value))
+        elif self._spool.full:
+            return False
+        else:
+            is_first = not len(self._spool)
+            if not self._on_disk(lambda: self._spool.append(key, value)):
+                return False
+            if is_first:
+                log.warning("%s does not keep up: spooling", self._transport.where)
+            self._counts.spooled += 1
+        return True
 
-    def _has_room(self) -> bool:
-        return self._memory_has_room() or not self._spool.full
+    def _on_disk(self, change: Callable[[], None]) -> bool:
+        """Change the spool; where that fails, as on a full disk, it is tried again later."""
+        try:
+            change()
+        except PublishError as error:
+            if self._fault is None:
+                log.error("%s", error)
+            self._fault = str(error)
+            return False
+        self._fault = None
+        return True
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self, key: bytes, value: bytes) -> None:
         self._counts.waits += 1
         log.warning("%s does not keep up, and the spool is full: waiting", self._transport.where)
-        while not self._has_room():
+        while not self._take(key, value):
             if self._stopping.is_set():
                 raise PublishError(
                     f"Stopped while the spool for {self._transport.where} was full: "
@@ -176,14 +191,11 @@ class BufferedPublisher:
         try:
             self.flush()
         except PublishError as error:
-            left = self._end()
-            raise PublishError(
-                f"{error} {left} wait in {self._spool.path} and are sent at the next start."
-            ) from None
+            raise PublishError(f"{error} {self._end()}") from None
         self._end()
 
-    def _end(self) -> int:
-        """Stop the sender thread and put memory on disk; returns the number of events on disk."""
+    def _end(self) -> str:
+        """Stop the sender thread and put memory on disk; returns where the events are now."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -192,9 +204,10 @@ class BufferedPublisher:
         with self._changed:
             self._delete_stored()
             memory = [e for e in (*self._sent, *self._waiting) if not e.stored and e.number is None]
-            self._spool.prepend([(e.key, e.value) for e in memory])
+            is_kept = self._on_disk(lambda: self._spool.prepend([(e.key, e.value) for e in memory]))
             self._spool.close()
-        return len(self._spool)
+        where = f"{len(self._spool)} wait in {self._spool.path} and are sent at the next start."
+        return where if is_kept else f"{where} {len(memory)} are lost: {self._fault}"
 
     def _missing(self) -> int:
         return self._counts.accepted - self._counts.delivered
@@ -274,8 +287,7 @@ class BufferedPublisher:
         self._changed.notify_all()
 
     def _delete_stored(self) -> None:
-        if self._stored:
-            self._spool.delete(self._stored.pop())
+        if self._stored and self._on_disk(lambda: self._spool.delete(self._stored[-1])):
             self._stored.clear()
         if not len(self._spool):
             self._loaded = None  # the numbers begin again

@@ -11,13 +11,11 @@ class MemoryEventPublisher:
     Attributes:
         messages: (key, value) pairs in order.
         closed: whether `close` was called.
-        flushes: how often `flush` was called.
     """
 
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
         self.closed = False
-        self.flushes = 0
 
     @property
     def delivered(self) -> int:
@@ -32,7 +30,6 @@ class MemoryEventPublisher:
 
     def flush(self) -> None:
         """Nothing is ever pending."""
-        self.flushes += 1
 
     def close(self) -> None:
         """Take no more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from inference_service.publishers import PublishError
@@ -58,7 +59,8 @@ class NdjsonPublisher:
         try:
             self.flush()
         finally:
-            self._file.close()
+            with suppress(OSError):  # of what `flush` has reported: it tries to write it again
+                self._file.close()
 
     def _end_cut_line(self) -> None:
         # A process that was killed may have left half a line: ours must not be glued to it.

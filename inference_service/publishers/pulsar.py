@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pulsar
 
-from conf.settings import PulsarSettings
+from conf.settings import PulsarSettings, SettingsError
 from inference_service.publishers.buffered import AwayError, RefusedError
 
 log = logging.getLogger(__name__)
@@ -42,14 +42,18 @@ class PulsarEventTransport:
     def __init__(self, settings: PulsarSettings, buffer_events: int) -> None:
         self._settings, self._buffer_events = settings, buffer_events
         token = settings.token_of("cameras")
-        self._client = pulsar.Client(
-            settings.url,
-            authentication=pulsar.AuthenticationToken(token) if token else None,
-            tls_trust_certs_file_path=str(settings.tls_ca_file) if settings.tls_ca_file else None,
-            operation_timeout_seconds=CONNECT_SECONDS,
-            connection_timeout_ms=CONNECT_SECONDS * 1000,
-            logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
-        )
+        ca = settings.tls_ca_file
+        try:
+            self._client = pulsar.Client(
+                settings.url,
+                authentication=pulsar.AuthenticationToken(token) if token else None,
+                tls_trust_certs_file_path=str(ca) if ca else None,
+                operation_timeout_seconds=CONNECT_SECONDS,
+                connection_timeout_ms=CONNECT_SECONDS * 1000,
+                logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+            )
+        except ValueError as error:
+            raise SettingsError(f"STORELAKE_PULSAR__SERVICE_URL is no address: {error}") from error
         self._producer: pulsar.Producer | None = None
 
     @property

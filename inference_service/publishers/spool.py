@@ -8,6 +8,7 @@ killed process, though not a power cut: as with our brokers.
 from __future__ import annotations
 
 import fcntl
+import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import NamedTuple
 
 from inference_service.publishers import PublishError
 
-MOST_SLOTS = 100
+log = logging.getLogger(__name__)
+
+MOST_FILES = 100
 
 
 class Row(NamedTuple):
@@ -29,8 +32,8 @@ class Row(NamedTuple):
 class Spool:
     """A queue in `<folder>/<name>.db`; another process that wants the name gets `<name>-2`.
 
-    What processes of the name left behind is taken over by the next one that opens it, so nothing
-    is stranded when there are fewer of them. Not thread-safe: its publisher has a lock.
+    What a process left behind in any file whose name begins so is taken over by the next one,
+    whatever cameras each of them reads. Not thread-safe: its publisher has a lock.
 
     Raises:
         PublishError: the folder or the file cannot be used.
@@ -40,14 +43,14 @@ class Spool:
         self._limit, self._count = limit, 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            slots = [folder / f"{name}{'' if n == 1 else f'-{n}'}" for n in range(1, MOST_SLOTS)]
+            files = (folder / f"{name}{'' if n == 1 else f'-{n}'}.db" for n in range(1, MOST_FILES))
             self._path, self._lock = next(
-                (slot, lock) for slot in slots if (lock := _try_lock(slot)) is not None
+                (file, lock) for file in files if (lock := _try_lock(file)) is not None
             )
             self._db = _open(self._path)
-            for slot in slots:
-                if slot != self._path and slot.with_suffix(".db").exists():
-                    self._take_over(slot)
+            for file in sorted(folder.glob(f"{name}*.db")):
+                if file != self._path:
+                    self._take_over(file)
             self._count = int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
         except (OSError, sqlite3.Error, StopIteration) as error:
             raise PublishError(f"The spool {folder / name} cannot be used: {error}.") from error
@@ -55,7 +58,7 @@ class Spool:
     @property
     def path(self) -> Path:
         """Its file."""
-        return self._path.with_suffix(".db")
+        return self._path
 
     def __len__(self) -> int:
         return self._count
@@ -83,9 +86,7 @@ class Spool:
 
     def delete(self, upto: int) -> None:
         """Delete events up to and including one."""
-        with self._db:
-            gone = self._db.execute("DELETE FROM events WHERE number <= ?", (upto,)).rowcount
-        self._count -= gone
+        self._count -= self._write("DELETE FROM events WHERE number <= ?", [(upto,)])
 
     def close(self) -> None:
         """Close the file, and delete it when it is empty."""
@@ -95,22 +96,30 @@ class Spool:
         self._lock.close()
 
     def _insert(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        try:
-            with self._db:
-                self._db.executemany(statement, rows)
-        except sqlite3.Error as error:
-            raise PublishError(f"The spool {self.path} cannot be written: {error}.") from error
+        self._write(statement, rows)
         self._count += len(rows)
 
-    def _take_over(self, slot: Path) -> None:
-        lock = _try_lock(slot)
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> int:
+        """Change the file; returns the number of changed rows."""
+        try:
+            with self._db:
+                return self._db.executemany(statement, rows).rowcount
+        except sqlite3.Error as error:
+            raise PublishError(f"The spool {self.path} cannot be written: {error}.") from error
+
+    def _take_over(self, file: Path) -> None:
+        lock = _try_lock(file)
         if lock is None:
             return
-        other = _open(slot)
-        events = other.execute("SELECT key, value FROM events ORDER BY number").fetchall()
-        other.close()
-        self.prepend(events)
-        _remove(slot)
+        try:
+            other = _open(file)
+            events = other.execute("SELECT key, value FROM events ORDER BY number").fetchall()
+            other.close()
+        except sqlite3.Error as error:  # what a stranger left must not keep this process back
+            log.error("the spool %s cannot be read, its events are not sent: %s", file, error)
+        else:
+            self.prepend(events)
+            _remove(file)
         lock.close()
 
 
@@ -129,16 +138,16 @@ class _Lock:
         self._file.close()
 
 
-def _try_lock(slot: Path) -> _Lock | None:
+def _try_lock(file: Path) -> _Lock | None:
     try:
-        return _Lock(slot.with_suffix(".lock"))
+        return _Lock(file.with_suffix(".lock"))
     except BlockingIOError:
         return None
 
 
-def _open(slot: Path) -> sqlite3.Connection:
+def _open(file: Path) -> sqlite3.Connection:
     # Every use is under the publisher's lock, from whichever thread.
-    db = sqlite3.connect(slot.with_suffix(".db"), check_same_thread=False)
+    db = sqlite3.connect(file, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(
@@ -147,6 +156,6 @@ def _open(slot: Path) -> sqlite3.Connection:
     return db
 
 
-def _remove(slot: Path) -> None:
-    for suffix in (".db", ".db-wal", ".db-shm"):
-        slot.with_suffix(suffix).unlink(missing_ok=True)
+def _remove(file: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)

@@ -85,7 +85,7 @@ def _begins_passage(
         return own[0] != direction
     for other in absent:
         way, before = other.passages.get(line.entrance, ("", ""))
-        if way == direction and _leads_to(lines[before], line, direction):
+        if way == direction and before in lines and _leads_to(lines[before], line, direction):
             del other.passages[line.entrance]
             return False
     return True

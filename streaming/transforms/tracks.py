@@ -164,7 +164,8 @@ class CameraState:
     """The runs of one camera that may continue, in one text.
 
     A run without a message for `Rules.expire` expires, by the broker's times of the messages of the
-    camera: so that also depends on the topic only.
+    camera: so that also depends on the topic only. These may be a producer's own, so those of each
+    batch count alone: after a clock that was set back, the run of before is the one that is ahead.
 
     Args:
         layouts: of the camera, oldest first; none: nothing is counted.
@@ -176,6 +177,7 @@ class CameraState:
         self._layouts, self._rules = layouts, rules
         known = json.loads(text) if text else {}
         self._seen: dict[str, int] = {run_id: seen for run_id, (seen, _) in known.items()}
+        self._arrived: dict[str, int] = {}  # newest messages by run, of this batch
         self._runs = {
             run_id: CameraRun(layouts, rules, state) for run_id, (_, state) in known.items()
         }
@@ -189,12 +191,16 @@ class CameraState:
         """
         if run_id not in self._runs:
             self._runs[run_id] = CameraRun(self._layouts, self._rules)
+        self._arrived[run_id] = seen_at
         self._seen[run_id] = max(seen_at, self._seen.get(run_id, seen_at))
         return self._runs[run_id]
 
     def end_expired(self) -> Iterator[tuple[str, int, Effects]]:
-        """End the runs that are over: their ids, times of their last frames, and results."""
-        oldest = max(self._seen.values(), default=0) - _us(self._rules.expire)
+        """End the runs that are over: their ids, times of their last frames, and results.
+
+        A run with a message in this batch, whatever its clock, is not.
+        """
+        oldest = min(self._arrived.values(), default=0) - _us(self._rules.expire)
         for run_id in [run_id for run_id, seen_at in self._seen.items() if seen_at < oldest]:
             run = self._runs.pop(run_id)
             del self._seen[run_id]
@@ -297,7 +303,7 @@ class CameraRun:
 
     def _end_tracks(self, effects: Effects) -> None:
         """End all tracks and visits after the last frame."""
-        if layout := self._layout(self.clock):
+        if layout := self._layout_in_use():
             first = len(effects.crossings)
             for track in self._live.values():
                 self._vanish(track, layout, effects)
@@ -307,7 +313,7 @@ class CameraRun:
 
     def open_visits(self) -> Iterator[ZoneVisit]:
         """Every open visit so far."""
-        layout = self._layout(self.clock)
+        layout = self._layout_in_use()
         for track in self._live.values():
             for zone in layout.zones if layout else ():
                 zone_state = track.zone_states.get(zone.zone_id)
@@ -341,6 +347,10 @@ class CameraRun:
 
     def _layout(self, at: int) -> Layout | None:
         return next((d for start, d in reversed(self._layouts) if start <= at), None)
+
+    def _layout_in_use(self) -> Layout | None:
+        """That of the last frame, which one that was drawn since may replace also at its time."""
+        return next((d for _, d in self._layouts if d.version == self._version), None)
 
     def _step(self, at: int, people: Sequence[Person], effects: Effects) -> None:
         """Process one frame."""
@@ -549,7 +559,7 @@ class CameraRun:
                 effects.crossings.append(self._crossing(track, line, crossed))
 
     def _end_all(self, effects: Effects) -> None:
-        layout = next((d for _, d in self._layouts if d.version == self._version), None)
+        layout = self._layout_in_use()
         for track in self._live.values():
             for zone in layout.zones if layout else ():
                 if zone.zone_id in track.zone_states:

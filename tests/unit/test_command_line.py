@@ -17,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.context import parse_age
-from cli.main import SECTIONS, app
+from cli.main import SECTIONS, app, main
 
 runner = CliRunner()
 
@@ -64,6 +64,20 @@ def test_an_age_of_more_than_a_century_is_refused(text: str) -> None:
     assert parse_age("36500d") == parse_age("876000h")
     with pytest.raises(BadParameter, match="the longest is 36500d"):
         parse_age(text)
+
+
+@pytest.mark.parametrize(
+    "words", ["shop pictures --count 10", "shop render --shoppers 1 --seconds 1"]
+)
+def test_a_file_that_cannot_be_made_is_one_sentence(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.umask", lambda _: 0)  # of the tests' own process
+    monkeypatch.setattr("sys.argv", ["storelake", *words.split(), "--out", "/proc/nowhere/out"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    *_, sentence = capsys.readouterr().err.splitlines()
+    assert sentence == "/proc/nowhere cannot be used: No such file or directory."
 
 
 def test_the_help_needs_no_large_library() -> None:

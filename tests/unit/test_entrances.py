@@ -23,8 +23,13 @@ OUTSIDE = (-1.0, -1.0)
 WAY_IN = [0.3 + 0.03 * n for n in range(16)]
 
 
-def crossings(*lines: Line, **ways: list[tuple[float, float]]) -> list[LineCrossing]:
-    """Everybody's feet, five frames a second; the state is written as text after each."""
+def crossings(
+    *lines: Line, since: dict[int, list[Line]] | None = None, **ways: list[tuple[float, float]]
+) -> list[LineCrossing]:
+    """Everybody's feet, five frames a second; the state is written as text after each.
+
+    `since` has the lines that the store file has from a frame on, under the same version.
+    """
     valid_from = datetime(2024, 1, 1, tzinfo=timezone.utc)
     layout = Layout(version=1, valid_from=valid_from, lines=lines)
     found, state = list[LineCrossing](), None
@@ -36,6 +41,8 @@ def crossings(*lines: Line, **ways: list[tuple[float, float]]) -> list[LineCross
             if index < len(way) and way[index] != OUTSIDE
             for x, y in [way[index]]
         ]
+        if since and index in since:
+            layout = layout.model_copy(update={"lines": tuple(since[index])})
         run = CameraRun([layout], Rules(), json.loads(state) if state else None)
         found += run.receive(index, start + index * STEP, people).crossings
         state = json.dumps(run.state())
@@ -80,6 +87,19 @@ def test_who_is_lost_between_the_lines_and_found_under_a_new_id_is_one_visitor()
     lost = [OUTSIDE] * 16 + at(0.3, outside[::-1])
     found = crossings(OUTER, INNER, anna=way_out, new=lost)
     assert visitors(found) == [("anna", "exit")]
+
+
+def test_a_line_that_was_renamed_in_the_store_file_does_not_stop_the_camera() -> None:
+    door = OUTER.model_copy(update={"line_id": "door"})
+    outside, inside = WAY_IN[:8], [*WAY_IN[10:], 0.78, 0.8, 0.82]
+    found = crossings(
+        OUTER,
+        INNER,
+        since={9: [door, INNER]},
+        anna=at(0.3, outside),
+        new=[OUTSIDE] * 16 + at(0.6, inside),
+    )
+    assert visitors(found) == [("anna", "entry"), ("new", "entry")]
 
 
 def test_who_comes_out_after_somebody_has_left_is_another_visitor() -> None:

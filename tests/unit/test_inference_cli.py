@@ -63,7 +63,7 @@ def test_a_file_can_show_when_it_was_filmed(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.requirement("V1")
 @pytest.mark.requirement("V2")
 def test_two_cameras_run_in_one_process_with_the_shipped_model(clip: Path, tmp_path: Path) -> None:
-    out, totals = tmp_path / "events.ndjson", tmp_path / "totals.json"
+    out, totals = tmp_path / "events.ndjson", tmp_path / "reports" / "totals.json"
     arguments = ["--camera", "B01-entrance", "--camera", "B02-entrance", "--source", str(clip)]
     arguments += ["--source", str(clip), "--detector", "onnx", "--tracker", "deepsort"]
     arguments += ["--publisher", "ndjson", "--out", str(out), "--every", "2", "--fps", "5"]
@@ -149,6 +149,30 @@ def test_what_cannot_start_is_one_sentence(camera: str, source: str, sentence: s
     assert isinstance(done.exception, StorelakeError)
     assert sentence in str(done.exception)
     assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("option", ["--preview", "--summary"])
+def test_a_file_that_cannot_be_written_is_one_sentence_before_the_run(
+    option: str, clip: Path, tmp_path: Path
+) -> None:
+    out, closed = tmp_path / "events.ndjson", "/proc/nowhere/file"
+    done = play("--source", str(clip), "--out", str(out), option, closed)
+    assert isinstance(done.exception, StorelakeError)
+    assert str(done.exception) == f"{closed} cannot be written: No such file or directory."
+    assert not out.exists()
+
+
+def test_a_run_of_which_a_camera_failed_writes_its_totals(clip: Path, tmp_path: Path) -> None:
+    broken, totals = tmp_path / "pictures", tmp_path / "totals.json"
+    broken.mkdir()
+    (broken / "1.png").write_bytes(b"no picture")
+    arguments = ["--camera", "B01-entrance", "--camera", "B02-entrance", "--source", str(clip)]
+    arguments += ["--source", str(broken), "--out", str(tmp_path / "events.ndjson"), "--fps", "5"]
+    done = play(*arguments, "--summary", str(totals))
+    assert "holds no picture that can be read" in str(done.exception)
+    cameras = json.loads(totals.read_text())["cameras"]
+    assert (cameras["B01-entrance"]["processed"], cameras["B02-entrance"]["dropped"]) == (20, 1)
+    assert "20 processed, 20 events published" in " ".join(done.output.split())
 
 
 def test_an_endless_loop_without_a_clock_is_refused(clip: Path) -> None:

@@ -216,6 +216,56 @@ def test_publishing_waits_while_memory_and_disk_are_full(
     assert numbers(transport) == list(range(9))
 
 
+def fill_disk(publisher: BufferedPublisher, is_full: bool = True) -> None:
+    """From here on the spool's disk takes no change, or takes them again."""
+    publisher._spool._db.execute(f"PRAGMA query_only = {int(is_full)}")
+
+
+def test_publishing_waits_while_the_disk_of_the_spool_is_full(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
+) -> None:
+    transport.away = True
+    publisher = opened()
+    publish(publisher, *range(8))
+    fill_disk(publisher)
+    late = threading.Thread(target=publish, args=(publisher, 8))
+    late.start()
+    assert wait_until(lambda: publisher.counts.waits == 1, 5)
+    fill_disk(publisher, is_full=False)
+    late.join(5)
+    transport.away = False
+    publisher.close()
+    assert numbers(transport) == list(range(9))
+
+
+def test_acknowledged_events_leave_the_disk_once_it_has_room_again(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
+) -> None:
+    transport.away = True
+    publisher = opened()
+    publish(publisher, *range(12))
+    fill_disk(publisher)
+    transport.away = False
+    assert wait_until(lambda: publisher.delivered == 12, 5)
+    assert publisher.counts.on_disk == 7
+    fill_disk(publisher, is_full=False)
+    publish(publisher, 12)
+    publisher.close()
+    assert numbers(transport) == list(range(13))
+    assert publisher.counts.on_disk == 0
+
+
+def test_events_in_memory_that_a_full_disk_cannot_keep_are_counted_as_lost(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
+) -> None:
+    transport.away = True
+    publisher = opened()
+    publish(publisher, *range(8))
+    fill_disk(publisher)
+    with pytest.raises(PublishError, match=r"3 wait .*next start\. 5 are lost: The spool .*s\.db"):
+        publisher.close()
+
+
 def test_a_publisher_that_waits_for_room_can_be_stopped(
     opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
@@ -267,6 +317,52 @@ def test_two_processes_do_not_share_a_spool_and_the_next_one_takes_over_both(
     assert len(Spool(tmp_path, "s", 10)) == 2
 
 
+@pytest.mark.parametrize("left_by", ["kafka-B01-entrance", "kafka-hall.1+hall.2"])
+def test_what_a_process_with_other_cameras_left_behind_is_sent_too(
+    tmp_path: Path, left_by: str
+) -> None:
+    first = Spool(tmp_path, left_by, 10)
+    first.append(b"k", b"1")
+    first.close()
+    second = Spool(tmp_path, "kafka", 10)
+    assert [row.value for row in second.after(None, 10)] == [b"1"]
+    second.close()
+    assert [file.name for file in tmp_path.glob("*.db")] == ["kafka.db"]
+
+
+@pytest.mark.parametrize(
+    ("broker", "options", "sentence"),
+    [
+        (
+            "kafka",
+            {"bootstrap_servers": "127.0.0.1:1", "client_options": {"linger": "5"}},
+            'No such configuration property: "linger"; check STORELAKE_KAFKA__CLIENT_OPTIONS',
+        ),
+        (
+            "pulsar",
+            {"service_url": "pulsar://127.0.0.1:port", "admin_url": "http://127.0.0.1:1"},
+            "STORELAKE_PULSAR__SERVICE_URL is no address: invalid hostname",
+        ),
+    ],
+)
+def test_a_client_that_cannot_be_opened_names_its_setting(
+    broker: str, options: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    settings = Settings.model_validate({"var_dir": tmp_path, broker: options})
+    with pytest.raises(SettingsError, match=sentence):
+        open_publisher(settings, broker)
+
+
+def test_a_damaged_file_of_another_process_is_named_and_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "s-2.db").write_bytes(b"this is no database, but long enough to be read as one")
+    spool = Spool(tmp_path, "s", 10)
+    spool.append(b"k", b"1")
+    assert "s-2.db cannot be read, its events are not sent" in caplog.text
+    assert (tmp_path / "s-2.db").exists()
+
+
 def test_a_spool_that_is_not_one_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"this is no database, but it is long enough to be read as one")
     with pytest.raises(PublishError, match=r"spool .*s cannot be used: file is not a database"):
@@ -285,6 +381,14 @@ def test_a_line_cut_by_a_crash_is_not_glued_to_the_next(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="cannot be written"):
         NdjsonPublisher(tmp_path)
+
+
+def test_a_full_disk_is_one_sentence_with_the_number_of_events() -> None:
+    publisher = NdjsonPublisher(Path("/dev/full"))
+    publisher.publish(b"k", b"{}")
+    with pytest.raises(PublishError, match=r"^Up to 1 events were not written to /dev/full: No sp"):
+        publisher.close()
+    publisher.close()
 
 
 def test_ndjson_without_a_file_is_refused() -> None:
@@ -316,4 +420,4 @@ def test_a_broker_that_is_not_there_is_named_and_events_are_kept(
     )
     with pytest.raises(PublishError, match=match):
         publisher.close()
-    assert len(Spool(settings.spool, f"{broker}-events", 10)) == 1
+    assert len(Spool(settings.spool, broker, 10)) == 1

@@ -172,6 +172,16 @@ def test_broken_lines_are_skipped_and_reported_with_number_and_reason(tmp_path: 
     assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE) == 2
 
 
+@pytest.mark.parametrize("odd", [b"1e999", b'"\\ud800"'])
+def test_a_line_that_could_not_be_written_again_is_skipped(tmp_path: Path, odd: bytes) -> None:
+    path = record(tmp_path, line(0), line(1)[:-1] + b', "odd": ' + odd + b"}", line(2))
+    recording = open_recording(path)
+    assert [fault.line for fault in recording.faults] == [2]
+    shift = Shift.to_now(recording, AS_FAST_AS_POSSIBLE, NOON)
+    publisher = MemoryEventPublisher()
+    assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE, shift=shift) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [(b"", "it is empty"), (b"\xff\xfe pixels", "line 1: not JSON"), (None, "cannot be read")],
@@ -209,6 +219,15 @@ def test_the_command_reports_what_it_skips_before_it_needs_a_broker(
     assert "line 2 is skipped: not JSON" in done.output
     assert "2 of 2 events published, 2 acknowledged" in done.output
     assert publisher.closed
+
+
+def test_a_replay_to_a_file_names_the_option_that_replay_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORELAKE_INFERENCE__PUBLISHER", "ndjson")
+    done = CliRunner().invoke(app, ["replay", str(record(tmp_path, line(0)))])
+    assert isinstance(done.exception, StorelakeError)
+    assert "pass --broker kafka or pulsar" in str(done.exception)
 
 
 def test_the_command_ends_with_one_sentence_where_there_is_no_file(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class ScriptedSource:
 
     name = "script"
     fps = 5.0
-    reconnects = 0
+    reconnects = unreadable = 0
 
     def __init__(
         self,

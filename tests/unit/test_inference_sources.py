@@ -42,6 +42,17 @@ def test_a_file_gives_every_frame_and_ends(clip: Path) -> None:
     assert frames[0].image.shape == (480, 640, 3)
 
 
+def test_frames_that_come_faster_than_they_were_taken_are_not_from_the_future(
+    clip: Path, tmp_path: Path
+) -> None:
+    for number in range(100):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((4, 4, 3), np.uint8))
+    for source in (clip, tmp_path):
+        frames = list(open_source(str(source)))
+        now = datetime.now(timezone.utc)
+        assert all(frame.captured_at <= now for frame in frames)
+
+
 def test_a_file_is_thinned_to_the_wanted_rate(clip: Path) -> None:
     source = open_source(str(clip), SourceOptions(fps=5, started_at=START))
     frames = list(source)
@@ -262,7 +273,7 @@ def test_an_unreadable_image_is_counted_each_time_and_logged_once(
     (tmp_path / "b.png").write_bytes(b"broken")
     source = open_source(str(tmp_path), SourceOptions(loop=True))
     assert [f.index for f in itertools.islice(source, 4)] == [0, 2, 4, 6]
-    assert source.unreadable == 3  # type: ignore[attr-defined]
+    assert source.unreadable == 3
     assert caplog.text.count("b.png cannot be read") == 1
 
 
@@ -310,6 +321,18 @@ def test_a_lost_camera_is_opened_again_with_growing_pauses() -> None:
     assert source.reconnects == 1
     assert all(c.released for c in captures if c)
     assert frames[0].captured_at.tzinfo is timezone.utc
+
+
+def test_frames_of_a_camera_that_cannot_be_decoded_are_counted() -> None:
+    class Garbled(FakeCapture):
+        def retrieve(self) -> tuple[bool, Any]:
+            return self.left % 2 == 0, np.zeros((4, 4, 3), np.uint8)
+
+    source = LiveSource(
+        "entrance", lambda: Garbled(4), base_seconds=1, max_seconds=4, wait=lambda _: True
+    )
+    assert [frame.index for frame in source] == [1, 3]
+    assert source.unreadable == 2
 
 
 def test_a_camera_that_never_opened_is_an_error_at_once() -> None:
@@ -415,6 +438,9 @@ def test_a_network_camera_that_stalls_and_comes_back_with_another_size_is_read_o
         ("rtsp://user:p4ss@10.0.0.7:554/main", "rtsp://10.0.0.7:554/main"),
         ("rtsp://user:p@ss@10.0.0.7/main", "rtsp://10.0.0.7/main"),
         ("rtsp://user:pa/ss@10.0.0.7/main", "rtsp://10.0.0.7/main"),
+        ("rtsp:/user:p4ss@10.0.0.7/main", "rtsp:/10.0.0.7/main"),
+        ("rtsp//user:p4ss@10.0.0.7/main", "rtsp//10.0.0.7/main"),
+        ("user:p4ss@10.0.0.7:554/main", "10.0.0.7:554/main"),
         (
             "http://10.0.0.7/v?user=admin&password=s3cret&size=2",
             "http://10.0.0.7/v?user=***&password=***&size=2",
@@ -432,11 +458,24 @@ def test_passwords_are_kept_out_of_logs_and_of_the_store_file(address: str, show
 
 
 @pytest.mark.parametrize(
-    "address", ["rtsp://10.0.0.7:554/main@2", "/videos/a@b.mp4", "0", "http://c/v?keyframe=1"]
+    "address",
+    [
+        "rtsp://10.0.0.7:554/main@2",
+        "/videos/a@b.mp4",
+        "/videos/10:30/door:1/a@b.mp4",
+        "0",
+        "http://c/v?keyframe=1",
+        "videotestsrc ! video/x-raw,width=64 ! appsink",
+    ],
 )
 def test_an_address_without_a_secret_is_shown_whole(address: str) -> None:
     assert redact(address) == address
     assert Camera(camera_id="c", name="c", fps=5, source=address).source == address
+
+
+def test_the_password_of_a_misspelt_address_is_kept_out_of_the_error() -> None:
+    with pytest.raises(SourceError, match=r"^The video rtsp:/10\.0\.0\.7/main does not exist\.$"):
+        open_source("rtsp:/user:p4ss@10.0.0.7/main")
 
 
 def test_a_camera_that_opens_and_delivers_nothing_is_tried_ever_more_seldom() -> None:

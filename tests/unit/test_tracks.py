@@ -303,6 +303,16 @@ def test_a_new_layout_holds_from_its_instant_on() -> None:
     assert visit.exited_at == TEN - STEP
 
 
+def test_a_layout_that_was_drawn_for_the_past_does_not_change_how_older_frames_end() -> None:
+    """The stream reads the store file at its start, hours after the last frame."""
+    moved = Line(line_id="entrance", a=(0.482, 0.9), b=(0.482, 0.1))
+    seen = Watched()
+    frames = seen.play(*walk("anna", 0.44, 0.46, 0.48, 0.495, 0.495))
+    seen.layouts = (layout(), layout(version=2, hour=9, lines=(moved,)))
+    seen.receive(frames, [], TEN + 3600 * SECOND)
+    assert seen.crossings == []
+
+
 def test_before_the_first_layout_nothing_counts() -> None:
     seen = Watched([layout(hour=11)])
     seen.play(*walk("anna", 0.4, 0.45, 0.55, 0.6))
@@ -357,6 +367,11 @@ def seen(camera: CameraState, run_id: str, index: int, seconds: float, *people: 
     return camera.run(run_id, at).receive(index, at, bodies(people))
 
 
+def next_batch(camera: CameraState) -> CameraState:
+    """The state after a batch, as the next one reads it."""
+    return CameraState([layout()], RULES, camera.to_text())
+
+
 def test_runs_of_one_camera_never_meet() -> None:
     text: str | None = None
     for index in range(4):
@@ -375,14 +390,29 @@ def test_a_run_that_is_silent_for_long_ends_once_another_speaks() -> None:
     camera = CameraState([layout()], RULES)
     for index in range(3):
         seen(camera, "morning", index, index / 5, ("anna", *IN_QUEUE))
+    camera = next_batch(camera)
     seen(camera, "evening", 0, limit)
     assert not list(camera.end_expired())
+    camera = next_batch(camera)
     seen(camera, "evening", 1, limit + 1)
 
     ((run_id, at, effects),) = camera.end_expired()
     assert (run_id, at) == ("morning", TEN + 2 * STEP)
     assert [v.is_open for v in effects.visits] == [False]
     assert set(json.loads(camera.to_text())) == {"evening"}
+
+
+def test_a_run_is_followed_across_batches_after_a_clock_that_was_an_hour_ahead_is_right() -> None:
+    camera = CameraState([layout()], RULES)
+    seen(camera, "ahead", 0, 3600)
+    crossings, over = [], []
+    for index, x in enumerate((0.3, 0.38, 0.46, 0.54, 0.62, 0.7)):
+        camera = next_batch(camera)
+        crossings += seen(camera, "right", index, index / 5, ("anna", x, 0.2)).crossings
+        over += [run_id for run_id, _, _ in camera.end_expired()]
+
+    assert [(c.track_id, c.direction) for c in crossings] == [("anna", "entry")]
+    assert over == []
 
 
 def test_the_last_run_of_a_camera_is_remembered_however_long_it_is_silent() -> None:

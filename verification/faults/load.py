@@ -110,8 +110,7 @@ class CameraLoad:
 
     def run(self, stop: threading.Event, gone: threading.Event) -> None:
         """Publish until `stop`, and until the last cycle of frames is whole."""
-        broker, spool = self.camera.broker, f"faults-{self.camera.camera_id}"
-        publisher = open_publisher(self.settings, broker, stopping=gone, spool=spool)
+        publisher = open_publisher(self.settings, self.camera.broker, stopping=gone)
         begun = time.monotonic()
         try:
             while not gone.is_set() and not (stop.is_set() and self._is_whole()):
