@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -67,7 +67,15 @@ class Proxies:
         origins = connection.headers.getlist("origin")
         if not origins:
             return connection.scope.get("method") not in SAFE_METHODS
-        return [urlsplit(one).netloc for one in origins] != [self.host(connection)]
+        return [_parts(one).netloc for one in origins] != [self.host(connection)]
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; none of what is no URL, such as `http://[`."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def peer(connection: HTTPConnection) -> str:
@@ -126,5 +134,5 @@ class NoLogin:
 
     def identify(self, connection: HTTPConnection) -> Identity | None:
         """A viewer without a name."""
-        host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+        host = _parts(f"//{connection.headers.get('host', '')}").hostname or ""
         return Identity("", "viewer") if is_loopback(host) else None

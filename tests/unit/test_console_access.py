@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from httpx import Response
 from pydantic import SecretStr, ValidationError
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from conf.settings import ConsoleSettings, SettingsError, load_settings
 from dashboard import login as login_module
 from dashboard.app import add_guard
+from dashboard.forms import read_form
 from dashboard.guard import require_operator
 from dashboard.sessions import ATTEMPTS_EACH, ATTEMPTS_IN_ALL, Attempts, Sessions
 from dashboard.tickets import redeem, sign_in_url
@@ -106,12 +109,31 @@ def test_what_is_no_right_password_is_refused(tmp_path: Path, body: str) -> None
     assert "set-cookie" not in refused.headers
 
 
+def test_every_supported_python_signs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(asyncio, "timeout", raising=False)  # Python 3.10 has none
+    assert sign_in(client(tmp_path), VIEWER).status_code == 303
+
+
+def test_a_form_that_comes_too_slowly_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.forms.BODY_SECONDS", 0.01)
+
+    async def silent() -> Message:
+        await asyncio.Event().wait()
+        return {}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, silent)
+    assert asyncio.run(asyncio.wait_for(read_form(request, 100), 10)) is None
+
+
 def test_a_large_form_is_not_read(tmp_path: Path) -> None:
     body = f"password={OPERATOR}&more={'x' * 10_000_000}"
     assert client(tmp_path).post("/login", content=body, headers={"Origin": URL}).status_code == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:3000", None])
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:3000", "http://[", "http://[::1", None],
+)
 def test_another_origin_neither_changes_anything_nor_opens_a_websocket(
     tmp_path: Path, origin: str | None
 ) -> None:
@@ -281,6 +303,7 @@ def test_without_a_login_only_this_machine_sees_anything(tmp_path: Path) -> None
     assert client(tmp_path, login="off").get("/store").json()["role"] == "viewer"
     rebound = client(tmp_path, url="http://evil.example:8600", login="off")
     assert rebound.get("/store").status_code == 401
+    assert rebound.get("/store", headers={"Host": "["}).status_code == 401
     for host in ("::", "192.168.1.5", "shop.local"):
         with pytest.raises(SettingsError, match="is not loopback"):
             client(tmp_path, login="off", host=host)
