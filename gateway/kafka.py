@@ -57,11 +57,12 @@ class KafkaPublisher:
         reports = self._reports
 
         def report(error: KafkaError | None, sent: Any) -> None:
-            outcome: Outcome = (
-                Receipt(sent.topic(), sent.partition(), sent.offset())
-                if error is None
-                else self._rejection(error)
-            )
+            outcome: Outcome
+            if error is None:
+                self._rejections.clear()
+                outcome = Receipt(sent.topic(), sent.partition(), sent.offset())
+            else:
+                outcome = self._rejection(error)
             reports.append((acknowledged, outcome))
 
         try:
@@ -152,7 +153,7 @@ class KafkaPublisher:
 
     def _reason(self) -> str:
         """Why the cluster refuses the gateway, without its hosts; empty where it does not."""
-        return _HOST.sub("", self._rejections.reason)
+        return _HOST.sub("", self._rejections.reason) if self._rejections.is_refusal else ""
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
