@@ -71,7 +71,8 @@ def writes_text(stream: TextIO | None = None) -> bool:
 
 
 _RENDERER = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs, which UTF-8 does not have."""
 
 
 def _text(logger: WrappedLogger, name: str, line: EventDict) -> str:
