@@ -7,13 +7,14 @@ from contextlib import suppress
 from urllib.parse import parse_qs
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 BODY_SECONDS = 10.0
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes | None:
-    """The body; None where it is larger or comes too slowly."""
-    with suppress(asyncio.TimeoutError):
+    """The body; None where it is larger, comes too slowly or breaks off."""
+    with suppress(asyncio.TimeoutError, ClientDisconnect):
         return await asyncio.wait_for(_received(request, most_bytes), BODY_SECONDS)
     return None
 

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from httpx import Response
 from pydantic import SecretStr, ValidationError
-from starlette.types import Message
+from starlette.types import Message, Receive
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from conf.settings import ConsoleSettings, SettingsError, load_settings
@@ -121,8 +121,20 @@ def test_a_form_that_comes_too_slowly_is_not_waited_for(monkeypatch: pytest.Monk
         await asyncio.Event().wait()
         return {}
 
-    request = Request({"type": "http", "method": "POST", "headers": []}, silent)
-    assert asyncio.run(asyncio.wait_for(read_form(request, 100), 10)) is None
+    assert form_of(silent) is None
+
+
+def test_a_form_that_breaks_off_is_none() -> None:
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    assert form_of(gone) is None
+
+
+def form_of(receive: Receive) -> Mapping[str, str] | None:
+    """What the console reads of a browser's form."""
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    return asyncio.run(asyncio.wait_for(read_form(request, 100), 10))
 
 
 def test_a_large_form_is_not_read(tmp_path: Path) -> None:
