@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -129,6 +130,19 @@ def test_an_unavailable_broker_is_tried_again_with_the_same_event(
     assert (report.accepted, report.failed, report.retries) == (20, 0, 40)
     assert gateway.statuses == {503: 40, 202: 20}
     assert len({line["event_id"] for line in lines(tmp_path / "sent.ndjson")}) == 20
+
+
+def test_a_proxy_that_names_a_date_is_tried_again_for_as_long_as_it_takes(
+    tree: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.transport.BACKOFF_MAX", 0.0)
+    closed = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    answers = iter([httpx.Response(503, headers=closed)] * 1100)
+    taken = httpx.Response(202, json={"partition": 0, "offset": 7})
+    proxy = httpx.MockTransport(lambda _: next(answers, taken))
+    monkeypatch.setattr(sending, "GatewayTransport", partial(GatewayTransport, transport=proxy))
+    report = sending.send(tree, count=1, patience=3600)
+    assert (report.accepted, report.retries) == (1, 1100)
 
 
 def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
