@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from conf.settings import ConsoleSettings
 from conf.settings.base import is_loopback
 from dashboard.sessions import Identity, Role, Sessions
+from gateway.addresses import client_address
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 MOST_NAME = 64
@@ -41,13 +42,7 @@ class Proxies:
 
     def client_address(self, connection: HTTPConnection) -> str:
         """Address of the client: the last one of X-Forwarded-For that is no proxy's."""
-        forwarded = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
-        address = peer(connection)
-        for before in reversed(forwarded):
-            if not before.strip() or not self.trusts(address):
-                break
-            address = before.strip()
-        return address
+        return client_address(connection, self._networks)
 
     def host(self, connection: HTTPConnection) -> str:
         """Host and port by which the browser addresses the console."""

@@ -221,6 +221,21 @@ def test_after_too_many_wrong_passwords_the_right_one_has_to_wait(
     assert sign_in(browser, OPERATOR).status_code == 429
 
 
+def test_a_client_of_ipv6_has_the_attempts_of_one_with_whatever_address_of_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_module, "Attempts", lambda: Attempts(lambda: 0.0))
+    browser = client(tmp_path, peer="10.1.0.1", trusted_proxies=("10.1.0.0/16",))
+
+    def attempt(address: str) -> int:
+        headers = {"Origin": URL, "X-Forwarded-For": address}
+        return int(browser.post("/login", content="", headers=headers).status_code)
+
+    assert {attempt(f"2001:db8::{n}") for n in range(ATTEMPTS_EACH)} == {403}
+    assert attempt("2001:db8::ffff") == 429
+    assert attempt("2001:db8:1::1") == 403
+
+
 @pytest.mark.parametrize(
     ("target", "location"),
     [
