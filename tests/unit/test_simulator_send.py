@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import simulator.send as sending
 from cli.main import app
+from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, publish
@@ -191,6 +192,14 @@ def test_progress_ends_with_the_final_report(tree: Settings, gateway: Gateway) -
     progress: list[int] = []
     report = sending.send(tree, count=30, on_progress=lambda r: progress.append(r.sent))
     assert progress[-1] == report.sent == 30
+
+
+def test_a_ledger_that_cannot_be_written_is_named(
+    tree: Settings, gateway: Gateway, tmp_path: Path
+) -> None:
+    with pytest.raises(StorelakeError, match="cannot be written: Is a directory"):
+        sending.send(tree, count=1, ledger=tmp_path)
+    assert not gateway.statuses
 
 
 def test_a_fault_of_the_sender_ends_the_run_instead_of_hanging(
