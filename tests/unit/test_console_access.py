@@ -83,6 +83,7 @@ def test_without_a_session_only_login_style_and_health_are_open(tmp_path: Path) 
     page = browser.get("/store?branch=B02", headers=HTML)
     assert page.headers["location"] == "/login?next=/store%3Fbranch%3DB02"
     assert browser.get("/store").status_code == 401
+    assert browser.get("/lo%09gin").status_code == 401
     assert browser.get("/_nicegui/static/nicegui.js").status_code == 401
     assert browser.get("/login").status_code == 200
     with pytest.raises(WebSocketDisconnect):
