@@ -116,6 +116,7 @@ class KafkaPublisher:
             except KafkaException as error:  # a fatal one, as without the right to write
                 self._rejections(error.args[0])
                 self._refused(error.args[0])
+                self._closed.wait(_POLL_SECONDS)
             self._expire(time.monotonic(), self._reason() or "no acknowledgement in time")
             self._hand_over()
 
@@ -140,8 +141,11 @@ class KafkaPublisher:
     def _refused(self, error: KafkaError) -> Outcome:
         """What a rejection of `produce` means; a producer that died for good is replaced."""
         if error.fatal():
-            log.error("producer_replaced", reason=error.str())
-            self._producer = self._connect()
+            try:
+                self._producer = self._connect()
+                log.error("producer_replaced", reason=error.str())
+            except KafkaException as failed:  # such as a certificate that is away: the next tries
+                log.error("producer_not_replaced", reason=failed.args[0].str())
         return self._rejection(error)
 
     def _rejection(self, error: KafkaError) -> TooLargeError | UnavailableError:

@@ -65,6 +65,33 @@ def test_a_producer_with_a_fatal_error_is_replaced(monkeypatch: pytest.MonkeyPat
     assert Doomed.made == 2
 
 
+def test_a_producer_that_cannot_be_replaced_now_hangs_no_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where the file of the certificates is away for a moment."""
+
+    def missing(*_: object, **__: object) -> Doomed:
+        if Doomed.made:
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG, "no such certificate"))
+        return Doomed({}, None)
+
+    def fatal(_: object, timeout: float) -> int:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+
+    monkeypatch.setattr(Doomed, "made", 0)
+    monkeypatch.setattr(Doomed, "poll", fatal)
+    monkeypatch.setattr(Doomed, "produce", lambda *_, **__: None)
+    monkeypatch.setattr("gateway.kafka.Producer", missing)
+    publisher = KafkaPublisher(KafkaSettings(security="plaintext"), ack_timeout=0.1)
+
+    async def scenario() -> None:
+        with pytest.raises(UnavailableError, match="fenced"):
+            await asyncio.wait_for(publish(publisher, message("order-created")), 10)
+        await publisher.close()
+
+    asyncio.run(scenario())
+
+
 class Moody:
     """A librdkafka producer that reports `errors` to its client, and `outcome` of each message."""
 
