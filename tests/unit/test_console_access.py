@@ -222,6 +222,13 @@ def test_after_too_many_wrong_passwords_the_right_one_has_to_wait(
     assert sign_in(browser, OPERATOR).status_code == 429
 
 
+def test_pictures_of_another_site_use_up_no_attempts(tmp_path: Path) -> None:
+    browser = client(tmp_path)
+    for _ in range(ATTEMPTS_EACH):
+        assert browser.get("/login?ticket=made-up").status_code == 403
+    assert sign_in(browser, OPERATOR).status_code == 303
+
+
 def test_a_client_of_ipv6_has_the_attempts_of_one_with_whatever_address_of_its_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
