@@ -20,6 +20,7 @@ def gateway(
 ) -> None:
     """Serve the order gateway until Ctrl-C or SIGTERM."""
     from conf.logs import configure_logging
+    from conf.settings import SettingsError
     from gateway.app import create_app
     from infra.http_server import HttpServer, end_well_on_sigterm
     from infra.local.checks import require_free_port
@@ -30,6 +31,11 @@ def gateway(
     settings = settings.model_copy(update={"gateway": gateway})
     require_free_port(gateway.host, gateway.port, "the gateway", "STORELAKE_GATEWAY__PORT")
     addresses = [(gateway.host, gateway.port)]
+    if gateway.operations_port == gateway.port:
+        raise SettingsError(
+            f"Port {gateway.port} is that of the gateway and of its operations: set "
+            "STORELAKE_GATEWAY__OPERATIONS_PORT to another one, or to 0 for none."
+        )
     if gateway.operations_port:
         addresses.append((gateway.operations_host, gateway.operations_port))
         require_free_port(*addresses[1], "its operations", "STORELAKE_GATEWAY__OPERATIONS_PORT")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
@@ -161,6 +161,8 @@ class NonceLoader(BaseLoader):
 
 def find_report(folder: Path, name: str) -> Path | None:
     """A page of the report's own folder; None for anything else, wherever it is."""
-    page = (folder / name).resolve()
-    inside = page.is_relative_to(folder.resolve()) and page.suffix == ".html"
-    return page if inside and page.is_file() else None
+    with suppress(OSError, ValueError):  # a name that no file can have
+        page = (folder / name).resolve()
+        inside = page.is_relative_to(folder.resolve()) and page.suffix == ".html"
+        return page if inside and page.is_file() else None
+    return None

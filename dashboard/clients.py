@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 
 from conf.settings import ConsoleSettings
 from conf.settings.base import is_loopback
 from dashboard.sessions import Identity, Role, Sessions
+from gateway.addresses import client_address
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 MOST_NAME = 64
@@ -41,13 +42,7 @@ class Proxies:
 
     def client_address(self, connection: HTTPConnection) -> str:
         """Address of the client: the last one of X-Forwarded-For that is no proxy's."""
-        forwarded = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
-        address = peer(connection)
-        for before in reversed(forwarded):
-            if not before.strip() or not self.trusts(address):
-                break
-            address = before.strip()
-        return address
+        return client_address(connection, self._networks)
 
     def host(self, connection: HTTPConnection) -> str:
         """Host and port by which the browser addresses the console."""
@@ -67,7 +62,15 @@ class Proxies:
         origins = connection.headers.getlist("origin")
         if not origins:
             return connection.scope.get("method") not in SAFE_METHODS
-        return [urlsplit(one).netloc for one in origins] != [self.host(connection)]
+        return [_parts(one).netloc for one in origins] != [self.host(connection)]
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; none of what is no URL, such as `http://[`."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def peer(connection: HTTPConnection) -> str:
@@ -126,5 +129,5 @@ class NoLogin:
 
     def identify(self, connection: HTTPConnection) -> Identity | None:
         """A viewer without a name."""
-        host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+        host = _parts(f"//{connection.headers.get('host', '')}").hostname or ""
         return Identity("", "viewer") if is_loopback(host) else None

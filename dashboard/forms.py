@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import parse_qs
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 BODY_SECONDS = 10.0
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes | None:
-    """The body; None where it is larger or comes too slowly."""
+    """The body; None where it is larger, comes too slowly or breaks off."""
+    with suppress(asyncio.TimeoutError, ClientDisconnect):
+        return await asyncio.wait_for(_received(request, most_bytes), BODY_SECONDS)
+    return None
+
+
+async def _received(request: Request, most_bytes: int) -> bytes | None:
     body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most_bytes:
-                    return None
-    except TimeoutError:
-        return None
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most_bytes:
+            return None
     return bytes(body)
 
 

@@ -65,7 +65,7 @@ class Guard:
     def _rejection(self, connection: HTTPConnection, identity: Identity | None) -> Response | None:
         if self._proxies.from_another_site(connection):
             return PlainTextResponse("This request comes from another site.", 403)
-        path = connection.url.path
+        path = connection.scope["path"]  # as routes see it: that of a URL has no tab
         if identity is not None or path in OPEN:
             return None
         if "text/html" in connection.headers.get("accept", ""):

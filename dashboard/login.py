@@ -73,16 +73,16 @@ class SignIn:
         app.post("/sign-out-everybody")(self.sign_out_everybody)
 
     async def page(self, request: Request) -> Response:
-        """The form; with a good ticket in the address a session of an operator."""
+        """The form; with a good ticket in the address a session of an operator.
+
+        Tickets are not counted as attempts: nobody guesses one, and any page may request them.
+        """
         token = request.query_params.get("ticket")
         if token is None:
             return _form(request)
-        address = self._proxies.client_address(request)
-        if not self._attempts.begin(address):
-            return _form(request, TOO_MANY, 429)
         if not redeem(self._var_dir, token):
             return _form(request, USED, 403)
-        return self._begin(request, address, "operator")
+        return self._begin(request, "operator")
 
     async def sign_in(self, request: Request) -> Response:
         """A session for who gives a password, else the form with the reason."""
@@ -95,7 +95,8 @@ class SignIn:
         role = await run_in_threadpool(self._passwords.role_of, form["password"])
         if role is None:
             return _form(request, WRONG, 403)
-        return self._begin(request, address, role)
+        self._attempts.succeed(address)
+        return self._begin(request, role)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session of this browser."""
@@ -109,8 +110,7 @@ class SignIn:
         self._sessions.end_all()
         return self._without_cookie()
 
-    def _begin(self, request: Request, address: str, role: Role) -> Response:
-        self._attempts.succeed(address)
+    def _begin(self, request: Request, role: Role) -> Response:
         response = RedirectResponse(_target(request), 303)
         response.set_cookie(
             self.cookie,

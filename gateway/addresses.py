@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 Network: TypeAlias = IPv4Network | IPv6Network
 UNKNOWN = "unknown"
@@ -14,7 +14,7 @@ _SITE_BITS = 64
 """A client of IPv6 has a whole network of addresses (RFC 6177): it is one client."""
 
 
-def client_address(request: Request, proxies: Sequence[Network]) -> str:
+def client_address(request: HTTPConnection, proxies: Sequence[Network]) -> str:
     """The address of the peer; where it is a trusted proxy, the one that it states.
 
     Proxies append to `X-Forwarded-For`, so the rightmost address that is no trusted proxy is the

@@ -57,11 +57,12 @@ class KafkaPublisher:
         reports = self._reports
 
         def report(error: KafkaError | None, sent: Any) -> None:
-            outcome: Outcome = (
-                Receipt(sent.topic(), sent.partition(), sent.offset())
-                if error is None
-                else self._rejection(error)
-            )
+            outcome: Outcome
+            if error is None:
+                self._rejections.clear()
+                outcome = Receipt(sent.topic(), sent.partition(), sent.offset())
+            else:
+                outcome = self._rejection(error)
             reports.append((acknowledged, outcome))
 
         try:
@@ -115,6 +116,7 @@ class KafkaPublisher:
             except KafkaException as error:  # a fatal one, as without the right to write
                 self._rejections(error.args[0])
                 self._refused(error.args[0])
+                self._closed.wait(_POLL_SECONDS)
             self._expire(time.monotonic(), self._reason() or "no acknowledgement in time")
             self._hand_over()
 
@@ -139,8 +141,11 @@ class KafkaPublisher:
     def _refused(self, error: KafkaError) -> Outcome:
         """What a rejection of `produce` means; a producer that died for good is replaced."""
         if error.fatal():
-            log.error("producer_replaced", reason=error.str())
-            self._producer = self._connect()
+            try:
+                self._producer = self._connect()
+                log.error("producer_replaced", reason=error.str())
+            except KafkaException as failed:  # such as a certificate that is away: the next tries
+                log.error("producer_not_replaced", reason=failed.args[0].str())
         return self._rejection(error)
 
     def _rejection(self, error: KafkaError) -> TooLargeError | UnavailableError:
@@ -152,7 +157,7 @@ class KafkaPublisher:
 
     def _reason(self) -> str:
         """Why the cluster refuses the gateway, without its hosts; empty where it does not."""
-        return _HOST.sub("", self._rejections.reason)
+        return _HOST.sub("", self._rejections.reason) if self._rejections.is_refusal else ""
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:

@@ -118,16 +118,19 @@ class KeyRing:
         asked = self._clock()
         # A read that is cancelled may take its time to end: nobody waits for that.
         with suppress(asyncio.TimeoutError):
-            async with asyncio.timeout(_READ_SECONDS + 1), self._reading:
-                if self._tried_at < asked:
-                    await asyncio.sleep(max(0.0, self._tried_at + _PAUSE_SECONDS - self._clock()))
-                    await self.refresh()
+            await asyncio.wait_for(self._read_after(asked), _READ_SECONDS + 1)
         if self._read_at < asked:
             raise KeysUnavailableError("the key cannot be looked up now")
         found = self.known(key)
         if found is None:
             raise UnauthorizedError
         return found
+
+    async def _read_after(self, asked: float) -> None:
+        async with self._reading:
+            if self._tried_at < asked:
+                await asyncio.sleep(max(0.0, self._tried_at + _PAUSE_SECONDS - self._clock()))
+                await self.refresh()
 
     async def refresh(self) -> None:
         """Read the store; where it does not answer, the keys remain as they are."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from conf.errors import StorelakeError
 from simulator.orders import SimulatedOrderEvent, instant
 from simulator.poison import Poisoned
 
@@ -141,13 +142,19 @@ class Ledger:
 
     Grain: one sent message. Money is text, exact to the cent; `way` and `refused_by` are set for
     poison only, whose other fields are those of the event that was broken.
+
+    Raises:
+        StorelakeError: the file cannot be written.
     """
 
     def __init__(self, path: Path | None, run_id: str) -> None:
         self.report = SendReport(run_id)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8") if path is not None else None
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8") if path is not None else None
+        except OSError as error:
+            raise StorelakeError(f"{path} cannot be written: {error.strerror}.") from error
 
     def __enter__(self) -> Ledger:
         return self

@@ -93,7 +93,7 @@ class GatewayTransport:
         self._patience = patience
         self._stop = stop
         self._client = httpx.AsyncClient(
-            base_url=url or f"http://{settings.gateway.host}:{settings.gateway.port}",
+            base_url=url or settings.gateway.url,
             headers={"content-type": "application/json", **settings.gateway.authorization},
             timeout=settings.gateway.ack_timeout_seconds + 5,
             limits=httpx.Limits(max_connections=connections),
@@ -119,8 +119,9 @@ class GatewayTransport:
                 detail = f"HTTP {response.status_code}"
                 if response.status_code < 500 and response.status_code != 429:
                     return Delivery("rejected", topic, retries=retries, detail=detail)
-                pause = float(response.headers.get("retry-after", 0))
-            pause = max(min(BACKOFF_BASE * 2**retries, BACKOFF_MAX), pause)
+                after = response.headers.get("retry-after", "")
+                pause = float(after) if after.isdecimal() else 0.0  # it may be a date
+            pause = max(min(BACKOFF_BASE * 2 ** min(retries, 10), BACKOFF_MAX), pause)
             if self._stop.is_set() or asyncio.get_running_loop().time() + pause > deadline:
                 return Delivery("failed", topic, retries=retries, detail=detail)
             await asyncio.sleep(pause)

@@ -42,6 +42,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def http_url(host: str, port: int) -> str:
+    """Base URL of a server on a host; an address of IPv6 is in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def required(secret: SecretStr | None, variable: str, advice: str) -> str:
     """The text of a secret.
 

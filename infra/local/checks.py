@@ -41,17 +41,19 @@ def require_free_port(host: str, port: int, who: str, setting: str) -> None:
     Raises:
         ServiceError: the port is taken, or may not be used.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
             # Without listen, Linux lets the bind pass beside a listener that set SO_REUSEADDR.
             probe.listen(1)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, OverflowError) as error:
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
                 reason = f"is taken by {_owner_of(port)}: stop that"
             else:
-                reason = f"cannot be used ({error.strerror}): choose another"
+                why = getattr(error, "strerror", None) or error
+                reason = f"cannot be used ({why}): choose another"
             raise ServiceError(
                 f"Port {port} for {who} {reason}, or set {setting} to a free port."
             ) from error

@@ -33,6 +33,8 @@ _ASIDE = re.compile(r"(?:\[\d+\] )?(?:STATEMENT|DETAIL|HINT|CONTEXT|QUERY|LOCATI
 """Of Postgres: about the entry before it, with the same time."""
 _LIBRDKAFKA = re.compile(r"%(?P<severity>[0-7])\|(?P<time>\d+\.\d+)\|(?P<text>.*)")
 _OF_SYSLOG = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")
+_NO_TIME = (ValueError, OverflowError, OSError)
+"""What a time that is none raises, or one that no clock of the machine shows."""
 _KNOWN = ("timestamp", "level", "event", "exception")
 
 
@@ -63,11 +65,12 @@ class LogEntry:
         return not self.level or LEVELS.index(self.level) >= LEVELS.index(level)
 
     def as_json(self) -> str:
-        """One JSON object, with the names of our own log lines."""
+        """One JSON object, with the names of our own log lines; half a surrogate pair escaped."""
         more = {"exception": "\n".join(self.more)} if self.more else {}
         at = self.at.isoformat() if self.at else None
         known = {"timestamp": at, "log": self.log, "level": self.level, "event": self.event}
-        return json.dumps({**known, **self.fields, **more}, ensure_ascii=False)
+        text = json.dumps({**known, **self.fields, **more}, ensure_ascii=False)
+        return text.encode(errors="backslashreplace").decode()
 
 
 def parse_entries(
@@ -108,7 +111,7 @@ def _of_json(log: str, line: str) -> LogEntry | None:
     """An entry of one of our own lines; None for another line, or half of one."""
     if not line.startswith("{"):
         return None
-    with suppress(ValueError, TypeError, AttributeError):
+    with suppress(*_NO_TIME, TypeError, AttributeError, KeyError, RecursionError):
         known = json.loads(line)
         at = datetime.fromisoformat(known["timestamp"].replace("Z", "+00:00"))
         level = str(known["level"])
@@ -124,7 +127,7 @@ def _of_text(log: str, line: str) -> LogEntry | None:
     if not (found := _STAMP.match(line)) or _ASIDE.match(found["rest"]):
         return None
     zone = {None: "", "UTC": "+00:00", "Z": "+00:00"}.get(found["zone"], found["zone"])
-    with suppress(ValueError):
+    with suppress(*_NO_TIME):
         at = datetime.fromisoformat(_microseconds(found["time"]) + zone).astimezone(timezone.utc)
         level = _LEVEL.match(found["rest"])
         text = found["rest"][level.end() :] if level else found["rest"]
@@ -143,5 +146,7 @@ def _of_librdkafka(log: str, line: str) -> LogEntry | None:
     """`%3|1796018799.167|FAIL|rdkafka#consumer-1| ...`: a syslog severity, and seconds of 1970."""
     if not (found := _LIBRDKAFKA.match(line)):
         return None
-    at = datetime.fromtimestamp(float(found["time"]), timezone.utc)
-    return LogEntry(log, at, _OF_SYSLOG[int(found["severity"])], found["text"])
+    with suppress(*_NO_TIME):
+        at = datetime.fromtimestamp(float(found["time"]), timezone.utc)
+        return LogEntry(log, at, _OF_SYSLOG[int(found["severity"])], found["text"])
+    return None

@@ -13,7 +13,7 @@ import pytest
 
 from cli.gateway import gateway
 from cli.run import run
-from conf.settings import Settings
+from conf.settings import Settings, SettingsError
 from infra.errors import ServiceError
 from infra.local import jars
 from tests.conftest import free_ports
@@ -111,6 +111,15 @@ def test_a_gateway_whose_port_is_taken_names_the_process_that_has_it(
         ):
             gateway()
         outsider.kill()
+
+
+def test_a_gateway_does_not_serve_its_operations_to_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("STORELAKE_GATEWAY__OPERATIONS_PORT", str(port))
+    with pytest.raises(SettingsError, match=f"Port {port} is that of the gateway and of its oper"):
+        gateway(port=port)
 
 
 def test_a_broken_dot_env_stops_every_command_with_its_line(

@@ -323,6 +323,8 @@ def test_reports_come_from_their_folder_and_from_nowhere_else(tmp_path: Path) ->
     assert find_report(folder, "index.html") == folder / "index.html"
     for name in ("../secret.html", "link.html", "notes.txt", "missing.html", "", "/etc/passwd"):
         assert find_report(folder, name) is None
+    for name in ("\0.html", f"{'a' * 300}.html"):
+        assert find_report(folder, name) is None
 
 
 def test_an_hour_without_cameras_is_a_gap_in_the_chart_and_not_a_zero(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from httpx import Response
 from pydantic import SecretStr, ValidationError
+from starlette.types import Message, Receive
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from conf.settings import ConsoleSettings, SettingsError, load_settings
 from dashboard import login as login_module
 from dashboard.app import add_guard
+from dashboard.forms import read_form
 from dashboard.guard import require_operator
 from dashboard.sessions import ATTEMPTS_EACH, ATTEMPTS_IN_ALL, Attempts, Sessions
 from dashboard.tickets import redeem, sign_in_url
@@ -80,6 +83,7 @@ def test_without_a_session_only_login_style_and_health_are_open(tmp_path: Path) 
     page = browser.get("/store?branch=B02", headers=HTML)
     assert page.headers["location"] == "/login?next=/store%3Fbranch%3DB02"
     assert browser.get("/store").status_code == 401
+    assert browser.get("/lo%09gin").status_code == 401
     assert browser.get("/_nicegui/static/nicegui.js").status_code == 401
     assert browser.get("/login").status_code == 200
     with pytest.raises(WebSocketDisconnect):
@@ -106,12 +110,43 @@ def test_what_is_no_right_password_is_refused(tmp_path: Path, body: str) -> None
     assert "set-cookie" not in refused.headers
 
 
+def test_every_supported_python_signs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(asyncio, "timeout", raising=False)  # Python 3.10 has none
+    assert sign_in(client(tmp_path), VIEWER).status_code == 303
+
+
+def test_a_form_that_comes_too_slowly_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.forms.BODY_SECONDS", 0.01)
+
+    async def silent() -> Message:
+        await asyncio.Event().wait()
+        return {}
+
+    assert form_of(silent) is None
+
+
+def test_a_form_that_breaks_off_is_none() -> None:
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    assert form_of(gone) is None
+
+
+def form_of(receive: Receive) -> Mapping[str, str] | None:
+    """What the console reads of a browser's form."""
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    return asyncio.run(asyncio.wait_for(read_form(request, 100), 10))
+
+
 def test_a_large_form_is_not_read(tmp_path: Path) -> None:
     body = f"password={OPERATOR}&more={'x' * 10_000_000}"
     assert client(tmp_path).post("/login", content=body, headers={"Origin": URL}).status_code == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:3000", None])
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:3000", "http://[", "http://[::1", None],
+)
 def test_another_origin_neither_changes_anything_nor_opens_a_websocket(
     tmp_path: Path, origin: str | None
 ) -> None:
@@ -185,6 +220,28 @@ def test_after_too_many_wrong_passwords_the_right_one_has_to_wait(
         headers = {"Origin": URL, "X-Forwarded-For": "9.9.9.9"}
         assert browser.post("/login", content="", headers=headers).status_code == 403
     assert sign_in(browser, OPERATOR).status_code == 429
+
+
+def test_pictures_of_another_site_use_up_no_attempts(tmp_path: Path) -> None:
+    browser = client(tmp_path)
+    for _ in range(ATTEMPTS_EACH):
+        assert browser.get("/login?ticket=made-up").status_code == 403
+    assert sign_in(browser, OPERATOR).status_code == 303
+
+
+def test_a_client_of_ipv6_has_the_attempts_of_one_with_whatever_address_of_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_module, "Attempts", lambda: Attempts(lambda: 0.0))
+    browser = client(tmp_path, peer="10.1.0.1", trusted_proxies=("10.1.0.0/16",))
+
+    def attempt(address: str) -> int:
+        headers = {"Origin": URL, "X-Forwarded-For": address}
+        return int(browser.post("/login", content="", headers=headers).status_code)
+
+    assert {attempt(f"2001:db8::{n}") for n in range(ATTEMPTS_EACH)} == {403}
+    assert attempt("2001:db8::ffff") == 429
+    assert attempt("2001:db8:1::1") == 403
 
 
 @pytest.mark.parametrize(
@@ -281,6 +338,7 @@ def test_without_a_login_only_this_machine_sees_anything(tmp_path: Path) -> None
     assert client(tmp_path, login="off").get("/store").json()["role"] == "viewer"
     rebound = client(tmp_path, url="http://evil.example:8600", login="off")
     assert rebound.get("/store").status_code == 401
+    assert rebound.get("/store", headers={"Host": "["}).status_code == 401
     for host in ("::", "192.168.1.5", "shop.local"):
         with pytest.raises(SettingsError, match="is not loopback"):
             client(tmp_path, login="off", host=host)

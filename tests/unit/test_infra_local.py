@@ -38,6 +38,9 @@ DEAF = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
     "print('deaf', flush=True); time.sleep(60)"
 )
+needs_ipv6 = pytest.mark.skipif(
+    not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6"
+)
 STUBBORN = [sys.executable, "-c", DEAF]
 
 
@@ -61,10 +64,16 @@ def test_a_taken_port_is_named_with_its_owner_and_the_setting_that_moves_it() ->
             checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
 
 
-def test_a_free_port_passes() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def test_a_free_port_passes(host: str) -> None:
+    (port,) = free_ports(1)
+    checks.require_free_port(host, port, "the gateway", "X__PORT")
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_what_is_no_port_is_named_with_the_setting(port: int) -> None:
+    with pytest.raises(ServiceError, match=rf"Port {port} for Kafka cannot be used .*X__PORT"):
+        checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "shop.example"])  # noqa: S104

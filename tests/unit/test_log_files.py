@@ -83,6 +83,22 @@ def test_a_traceback_belongs_to_its_entry_and_half_a_line_to_nobody() -> None:
     assert [one.reaches("warning") for one in (postgres, ours, half)] == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        '{"a": 1}',
+        '{"timestamp": 1, "level": "info", "event": "x"}',
+        '{"timestamp": "0001-01-01T00:00:00+01:00", "level": "info", "event": "x"}',
+        "9999-12-31 23:59:59-01:00 INFO x",
+        "%3|99999999999999999.1|FAIL|x",
+        '{"timestamp": ' + "[" * 100_000,
+    ],
+)
+def test_a_line_that_nobody_writes_is_shown_as_it_is(foreign: str) -> None:
+    first, entry = parse_entries("kafka", [line(1, "before"), foreign])
+    assert (entry.event, entry.level, entry.at) == (foreign, "", first.at)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "kafka.log.1").write_text("2026-11-30T06:00:00,000Z INFO rotated away\n")
@@ -202,6 +218,14 @@ def test_no_line_moves_the_cursor_of_a_terminal() -> None:
     entry = LogEntry("gateway", None, "info", "got \x1b[2J", {"path": "/\x1b]0;x\x07"}, ["\x9b1A"])
     Console(file=out).print(*_lines(entry))
     assert not {"\x1b", "\x9b", "\x07"} & set(out.getvalue())
+
+
+def test_half_a_surrogate_pair_is_printed(folder: Path) -> None:
+    (entry,) = parse_entries("gateway", [line(1, "no file \udcff", path="\ud800")])
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    Console(file=out, width=80).print(*_lines(entry))
+    print(entry.as_json(), file=out)
+    assert json.loads(entry.as_json())["path"] == "\ud800"
 
 
 def test_a_log_that_is_not_there_is_named(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -54,6 +55,34 @@ def test_what_a_line_is_about_is_a_field_of_its_own(out: io.StringIO) -> None:
 
     assert about["stream"] == "footfall"
     assert (request["trace_id"], request["request_id"]) == ("4bf92f", "till-7")
+
+
+def test_a_full_disk_costs_the_lines_and_not_the_work() -> None:
+    disk = Disk()
+    configure_logging("gateway", "INFO", disk)
+    try:
+        for is_full in (True, False):
+            disk.is_full = is_full
+            logging.getLogger("storelake.lake").info("append, full: %s", is_full)
+            structlog.get_logger().info(f"request, full: {is_full}")
+    finally:
+        structlog.reset_defaults()
+        logging.basicConfig(force=True)
+    assert [line["event"] for line in lines(disk)] == [
+        "append, full: False",
+        "request, full: False",
+    ]
+
+
+class Disk(io.StringIO):
+    """A log on a disk."""
+
+    is_full = False
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
 
 
 def test_an_exception_is_one_line(out: io.StringIO) -> None:

@@ -174,6 +174,14 @@ def test_a_process_in_a_terminal_of_its_own_is_neither_started_nor_stopped(own: 
         thread.join()
 
 
+def test_a_host_may_be_an_address_of_ipv6(own: Settings) -> None:
+    gateway = own.gateway.model_copy(update={"host": "::1"})
+    console = own.console.model_copy(update={"host": "::1"})
+    everywhere = own.model_copy(update={"gateway": gateway, "console": console})
+    assert gateway.url == f"http://[::1]:{gateway.port}"
+    require_free(everywhere, chosen(["gateway", "console"]))
+
+
 def test_a_taken_port_is_named_before_anything_starts(own: Settings) -> None:
     # Somebody who listens, and speaks no HTTP.
     server = subprocess.Popen(

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 import simulator.send as sending
 from cli.main import app
+from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, publish
@@ -131,6 +133,19 @@ def test_an_unavailable_broker_is_tried_again_with_the_same_event(
     assert len({line["event_id"] for line in lines(tmp_path / "sent.ndjson")}) == 20
 
 
+def test_a_proxy_that_names_a_date_is_tried_again_for_as_long_as_it_takes(
+    tree: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.transport.BACKOFF_MAX", 0.0)
+    closed = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    answers = iter([httpx.Response(503, headers=closed)] * 1100)
+    taken = httpx.Response(202, json={"partition": 0, "offset": 7})
+    proxy = httpx.MockTransport(lambda _: next(answers, taken))
+    monkeypatch.setattr(sending, "GatewayTransport", partial(GatewayTransport, transport=proxy))
+    report = sending.send(tree, count=1, patience=3600)
+    assert (report.accepted, report.retries) == (1, 1100)
+
+
 def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
     tree: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
@@ -177,6 +192,14 @@ def test_progress_ends_with_the_final_report(tree: Settings, gateway: Gateway) -
     progress: list[int] = []
     report = sending.send(tree, count=30, on_progress=lambda r: progress.append(r.sent))
     assert progress[-1] == report.sent == 30
+
+
+def test_a_ledger_that_cannot_be_written_is_named(
+    tree: Settings, gateway: Gateway, tmp_path: Path
+) -> None:
+    with pytest.raises(StorelakeError, match="cannot be written: Is a directory"):
+        sending.send(tree, count=1, ledger=tmp_path)
+    assert not gateway.statuses
 
 
 def test_a_fault_of_the_sender_ends_the_run_instead_of_hanging(
