@@ -256,7 +256,8 @@ class KafkaLog(DenseLog):
         if len(messages) < limit.rows:  # else the caller plans tasks instead, from here
             self._ahead.drop(end)
         rows = [_row(m, self._base(cast(str, m.topic()))) for m in messages]
-        return (to_arrow(rows) if rows else None), end
+        # Offsets without a message are a batch without rows: the stream must not stand before them.
+        return (to_arrow(rows) if rows or end != position else None), end
 
     def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
         """Read ahead of the tasks, for the sizes; then read on, while the tasks work."""

@@ -190,7 +190,9 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
             if from_ == at and at != end:
                 found.append(rows)
                 at = to
-        return map(self._form, found) if found and at == end else None
+        if not found or at != end:
+            return None
+        return map(self._form, (rows for rows in found if rows.num_rows))
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches, in a Python worker."""
