@@ -18,6 +18,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from conf.processes import has_ended, started
 from conf.settings import Settings, SettingsError
 from infra.errors import ServiceError
 from infra.local import checks, go, jars, locks, passwords, places
@@ -25,6 +26,7 @@ from infra.local.checks import Java
 from infra.local.daemon import Daemon
 from infra.local.kafka import KafkaService
 from infra.local.minio import MinioService
+from infra.local.pid_files import PidRecord, write_record
 from infra.local.postgres import PostgresService, drop_stale_lock, end_orphans
 from infra.local.process import Account, wait_until
 from infra.local.pulsar import PulsarService
@@ -144,6 +146,34 @@ def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_
     finally:
         outsider.kill()
         outsider.wait()
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_process_is_found_again_after_the_clock_was_set(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    pid = daemon.spawn(SLEEPER, cwd=tmp_path)
+    booted = psutil.boot_time() + seconds  # the system counts it back from the present time
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: booted)
+    found = daemon.find()
+    assert found is not None
+    assert found.pid == pid
+    assert not has_ended(pid, started(found))
+    assert daemon.stop() == "graceful"
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_session_of_another_boot_is_not_ended_for_its_pid(daemon: Daemon, tmp_path: Path) -> None:
+    leaves = [sys.executable, "-c", "import subprocess as s; print(s.Popen(['sleep', '99']).pid)"]
+    leader = subprocess.Popen(leaves, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    foreign = psutil.Process(int(leader.communicate()[0]))
+    try:
+        for machine, left in (("another-boot/pid:[1]", False), ("", True)):
+            record = PidRecord(leader.pid, 0.0, SLEEPER, machine=machine)
+            write_record(daemon.pid_file, record)
+            assert [one.pid for one in daemon._left()] == [foreign.pid] * left
+    finally:
+        foreign.kill()
 
 
 def test_a_lower_priority_applies_to_the_children_of_a_process() -> None:
