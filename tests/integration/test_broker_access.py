@@ -24,7 +24,12 @@ from infra.local.kafka import KafkaService
 from infra.local.passwords import with_secrets
 from infra.local.process import wait_until
 from infra.local.provision import ensure_topics
-from infra.local.pulsar import PulsarService, ensure_pulsar_topic
+from infra.local.pulsar import (
+    RETENTION,
+    PulsarService,
+    _administration,
+    ensure_pulsar_topic,
+)
 from streaming.sources.kafka import KafkaLog
 from streaming.sources.options import Subscription
 from streaming.sources.pulsar import PulsarConnection, PulsarLog, PulsarUnavailableError
@@ -193,3 +198,10 @@ def test_without_a_valid_token_nothing_is_read(pulsar: PulsarSettings, token: st
 def test_plaintext_against_the_tls_of_pulsar_sends_nothing(pulsar: PulsarSettings) -> None:
     with pytest.raises(AwayError):
         deliver(pulsar.model_copy(update={"security": "token"}))
+
+
+def test_a_namespace_keeps_messages_from_its_first_moment(pulsar: PulsarSettings) -> None:
+    tenant, namespace, _ = pulsar.detections.removeprefix("persistent://").split("/")
+    with _administration(pulsar, SECONDS) as admin:
+        kept = admin.get(f"/namespaces/{tenant}/{namespace}/retention").json()
+    assert kept == RETENTION

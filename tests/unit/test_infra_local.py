@@ -13,7 +13,9 @@ import tarfile
 import threading
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 from pydantic import SecretStr
@@ -29,7 +31,7 @@ from infra.local.minio import MinioService
 from infra.local.pid_files import PidRecord, write_record
 from infra.local.postgres import PostgresService, drop_stale_lock, end_orphans
 from infra.local.process import Account, wait_until
-from infra.local.pulsar import PulsarService
+from infra.local.pulsar import PulsarService, ensure_pulsar_topic
 from infra.local.services import reset, status, up
 from infra.local.tool import run_tool
 from tests.conftest import free_ports
@@ -553,3 +555,29 @@ def test_a_tool_ends_when_the_user_interrupts() -> None:
     threading.Timer(0.2, cancel.set).start()
     with pytest.raises(ServiceError, match="was interrupted"):
         run_tool(SLEEPER, "Sleeping", cancel)
+
+
+def test_a_namespace_keeps_messages_also_where_the_up_that_made_it_was_broken_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+    broken_off = [httpx.ReadTimeout("the broker is busy")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if request.method == "PUT" and path in made:
+            return httpx.Response(409)
+        if "/namespaces/retail/metadata" in made and broken_off:
+            raise broken_off.pop()
+        made[path] = json.loads(request.content or b"null")
+        return httpx.Response(200, json=["standalone"])
+
+    def administration(*_: object) -> httpx.Client:
+        return httpx.Client(base_url="http://pulsar", transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr("infra.local.pulsar._administration", administration)
+    with pytest.raises(ServiceError, match="busy"):
+        ensure_pulsar_topic(settings.pulsar)
+    assert ensure_pulsar_topic(settings.pulsar)
+    namespace = made["/namespaces/retail/metadata"]
+    assert namespace.get("retention_policies") or made.get("/namespaces/retail/metadata/retention")
