@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from dashboard.alert_rules import alert_rules
+from gateway.metrics import GatewayMetrics
 from tests.support.grafana import DASHBOARDS as FOLDER
 from tests.support.grafana import panels
 from tests.support.prometheus_local import read_alerts, tool
@@ -58,6 +59,45 @@ def test_an_alert_queries_served_series_and_has_a_runbook_entry(
     assert alert["annotations"]["summary"]
     assert alert["annotations"]["description"]
     assert f"- `{alert['alert']}`: {alert['annotations']['action']}\n" in RUNBOOK
+
+
+ALIKE = 'job="streams",stream="footfall"'
+ROWS = f"storelake_stream_input_rows_total{{{ALIKE}}}"
+TIME = f"storelake_stream_watermark_timestamp_seconds{{{ALIKE}}}"
+
+
+@pytest.mark.parametrize(
+    ("alert", "minutes", "fires", "series"),
+    [
+        # Of one batch after a start, and of an idle shop behind it.
+        ("StreamWatermarkStuck", 12, False, {ROWS: "0 0 500x100", TIME: "_ _ 1000x100"}),
+        ("StreamWatermarkStuck", 25, True, {ROWS: "0+50x100", TIME: "1000x100"}),
+        ("StreamWatermarkStuck", 25, False, {ROWS: "0+50x100", TIME: "1000+15x100"}),
+    ],
+)
+def test_an_alert_fires_when_it_should(
+    tmp_path: Path, alert: str, minutes: int, fires: bool, series: dict[str, str]
+) -> None:
+    (rule,) = [one for one in read_alerts() if one["alert"] == alert]
+    bare = {name: rule[name] for name in ("alert", "expr", "for")}
+    rules, cases = tmp_path / "rules.yml", tmp_path / "cases.yml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [bare]}]}))
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    labels = dict(re.findall(r'(\w+)="(\w+)"', ALIKE))
+    wanted = {"eval_time": f"{minutes}m", "alertname": alert}
+    wanted["exp_alerts"] = [{"exp_labels": labels}] if fires else []
+    case = {"interval": "15s", "input_series": given, "alert_rule_test": [wanted]}
+    cases.write_text(yaml.safe_dump({"rule_files": [str(rules)], "tests": [case]}))
+    done = subprocess.run(
+        [tool("promtool"), "test", "rules", cases], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_first_event_that_kafka_does_not_take_is_an_increase() -> None:
+    served = GatewayMetrics(["order-created"]).text().decode()
+    series = 'storelake_gateway_events_total{outcome="broker_unavailable",topic="order-created"}'
+    assert f"{series} 0.0" in served
 
 
 def test_the_runbook_names_no_alert_that_is_gone() -> None:
