@@ -61,32 +61,39 @@ def test_an_alert_queries_served_series_and_has_a_runbook_entry(
     assert f"- `{alert['alert']}`: {alert['annotations']['action']}\n" in RUNBOOK
 
 
-ALIKE = 'job="streams",stream="footfall"'
-ROWS = f"storelake_stream_input_rows_total{{{ALIKE}}}"
-TIME = f"storelake_stream_watermark_timestamp_seconds{{{ALIKE}}}"
+FOOTFALL = {"stream": "footfall"}
+ROWS = 'storelake_stream_input_rows_total{stream="footfall"}'
+TIME = 'storelake_stream_watermark_timestamp_seconds{stream="footfall"}'
+CREATED = {"topic": "order-created"}
+EVENTS = 'storelake_gateway_events_total{topic="order-created",outcome="%s"}'
+TAKEN = {EVENTS % "accepted": "0+10x100"}
 
 
 @pytest.mark.parametrize(
-    ("alert", "minutes", "fires", "series"),
+    ("alert", "fires", "series"),
     [
         # Of one batch after a start, and of an idle shop behind it.
-        ("StreamWatermarkStuck", 12, False, {ROWS: "0 0 500x100", TIME: "_ _ 1000x100"}),
-        ("StreamWatermarkStuck", 25, True, {ROWS: "0+50x100", TIME: "1000x100"}),
-        ("StreamWatermarkStuck", 25, False, {ROWS: "0+50x100", TIME: "1000+15x100"}),
+        ("StreamWatermarkStuck", None, {ROWS: "0x55 500x100", TIME: "_x55 1000x100"}),
+        ("StreamWatermarkStuck", FOOTFALL, {ROWS: "0+50x100", TIME: "1000x100"}),
+        ("StreamWatermarkStuck", None, {ROWS: "0+50x100", TIME: "1000+15x100"}),
+        ("GatewayManyRefused", CREATED, TAKEN | {EVENTS % "invalid_event": "0+5x100"}),
+        # No till is to blame for a database that is away.
+        ("GatewayManyRefused", None, TAKEN | {EVENTS % "keys_unavailable": "0+5x100"}),
     ],
 )
 def test_an_alert_fires_when_it_should(
-    tmp_path: Path, alert: str, minutes: int, fires: bool, series: dict[str, str]
+    tmp_path: Path, alert: str, fires: dict[str, str] | None, series: dict[str, str]
 ) -> None:
     (rule,) = [one for one in read_alerts() if one["alert"] == alert]
     bare = {name: rule[name] for name in ("alert", "expr", "for")}
+    firing = [] if fires is None else [{"exp_labels": fires}]
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": "20m", "alertname": alert, "exp_alerts": firing}],
+    }
     rules, cases = tmp_path / "rules.yml", tmp_path / "cases.yml"
     rules.write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [bare]}]}))
-    given = [{"series": name, "values": values} for name, values in series.items()]
-    labels = dict(re.findall(r'(\w+)="(\w+)"', ALIKE))
-    wanted = {"eval_time": f"{minutes}m", "alertname": alert}
-    wanted["exp_alerts"] = [{"exp_labels": labels}] if fires else []
-    case = {"interval": "15s", "input_series": given, "alert_rule_test": [wanted]}
     cases.write_text(yaml.safe_dump({"rule_files": [str(rules)], "tests": [case]}))
     done = subprocess.run(
         [tool("promtool"), "test", "rules", cases], capture_output=True, text=True, check=False
