@@ -8,6 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+QUERY_GROUP = "storelake-"
+"""Begin of the option `groupId` of a query; the names of its streams follow, joined by `+`."""
+
+
+def replaces(group: str, other: str) -> bool:
+    """Whether a query has taken over all streams of another one, by their groups, and has more.
+
+    The other one ran before two queries were joined, or before a release added a stream.
+    """
+    mine, its = (set(one.removeprefix(QUERY_GROUP).split("+")) for one in (group, other))
+    return group.startswith(QUERY_GROUP) and other.startswith(QUERY_GROUP) and its < mine
+
 
 @dataclass(frozen=True)
 class Subscription:

@@ -11,7 +11,8 @@ Guarantees are those of `log.py`. Pulsar's own (docs/adr/0011 has the reasons):
 - A durable subscription named `groupId` keeps messages for the stream, from the last entry of a
   finished batch on. The first message of a reader must come from the ledger of its position, and at
   each change of ledgers it checks with the broker that none between them is missing: so it notices
-  messages that were deleted unread.
+  messages that were deleted unread. Streams that share a query share a subscription; it replaces
+  those of queries that had only some of them, which it deletes.
 - While a broker is away, restarts or unloads a topic, the planner waits for 30 s and a task for
   `fetchTimeoutSeconds`; then they fail with an error that names the broker, and the runner retries.
   A topic that is deleted during a read is an error.
@@ -51,7 +52,7 @@ from streaming.sources.log import (
     lost,
     split,
 )
-from streaming.sources.options import ReadOptions, Subscription
+from streaming.sources.options import ReadOptions, Subscription, replaces
 from streaming.sources.readers import LogSource
 from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_arrow, to_batches
 
@@ -242,6 +243,15 @@ class Administration:
         if found is None:
             raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
         return int(found["ledgerId"]), int(found["entryId"])
+
+    def subscriptions(self, name: str) -> list[str]:
+        """The durable subscriptions of one partition."""
+        return self._get(f"{_path(name)}/subscriptions") or []
+
+    def unsubscribe(self, name: str, subscription: str) -> bool:
+        """Delete a subscription of one partition; returns False where it has a consumer."""
+        path = f"{_path(name)}/subscription/{quote(subscription, safe='')}"
+        return self._client.delete(path).is_success
 
 
 def _path(topic: str) -> str:
@@ -551,6 +561,19 @@ class PulsarLog:
                 initial_position=pulsar.InitialPosition.Earliest,
                 receiver_queue_size=1,
             )
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        """Delete the subscriptions of queries whose streams this one has; a failure is only logged.
+
+        Nobody reads them any more, so the broker would keep every message for them.
+        """
+        try:
+            for other in self._admin.subscriptions(name):
+                if replaces(self._group, other) and self._admin.unsubscribe(name, other):
+                    log.info("%s: subscription %s deleted", name, other)
+        except (PulsarUnavailableError, httpx.HTTPError) as error:
+            log.warning("%s: subscriptions not looked up: %s", name, error)
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
         """By the entries read ahead, where they are known."""

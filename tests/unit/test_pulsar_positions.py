@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pulsar import InitialPosition
 
 from streaming.sources.log import ROWS_WORTH_A_TASK, Range, Task
 from streaming.sources.options import Subscription
@@ -88,3 +91,33 @@ def test_ranges_in_doubt_of_which_nothing_is_known_are_read_side_by_side() -> No
 def test_an_option_that_does_not_fit_is_named(options: dict[str, str], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         PulsarSource(options).open_log()
+
+
+class Cluster:
+    """The subscriptions of one partition; those of `connected` have a consumer."""
+
+    def __init__(self, *subscriptions: str, connected: str = "") -> None:
+        self.held, self.connected = [*subscriptions], connected
+
+    def subscribe(self, _: str, subscription: str, **options: Any) -> None:
+        assert options["initial_position"] == InitialPosition.Earliest
+        self.held.append(subscription)
+
+    def subscriptions(self, _: str) -> list[str]:
+        return [*self.held]
+
+    def unsubscribe(self, _: str, subscription: str) -> bool:
+        if subscription == self.connected:
+            return False
+        self.held.remove(subscription)
+        return True
+
+
+def test_a_query_that_joins_others_leaves_none_of_their_subscriptions_behind() -> None:
+    others = ["storelake-bronze", "storelake-orders", "till", "bronze"]
+    cluster = Cluster("storelake-footfall", *others, connected="storelake-bronze")
+    connection = PulsarConnection("pulsar://nobody", "http://nobody")
+    log = PulsarLog(Subscription((TOPIC,)), connection, "storelake-bronze+footfall")
+    log._connected, log._asked = cast("Any", cluster), cast("Any", cluster)
+    log._hold((TOPIC, 0), TOPIC)
+    assert cluster.held == [*others, "storelake-bronze+footfall"]
