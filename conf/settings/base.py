@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from conf.errors import StorelakeError
 
@@ -32,6 +32,9 @@ def _reject_placeholder(value: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_reject_placeholder)]
 """A password or key; placeholders of examples are invalid."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""Of TCP."""
 
 
 def is_loopback(host: str) -> bool:

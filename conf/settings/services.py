@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from conf.settings.base import Frozen, Secret, required
+from conf.settings.base import Frozen, Port, Secret, required
 
 
 class HttpSettings(Frozen):
@@ -35,11 +35,11 @@ class GatewaySettings(Frozen):
 
     host: str = "127.0.0.1"
     """Listening address."""
-    port: int = 18080
+    port: Port = 18080
     """Listening port."""
     operations_host: str = "127.0.0.1"
     """Listening address of the operations port."""
-    operations_port: int = 18089
+    operations_port: Port = 18089
     """Port of metrics, documentation and connection test, which the public port then lacks;
     0: no such port, the public one serves them (profile `local`)."""
     serve_metrics: bool = True
@@ -101,7 +101,7 @@ class ConsoleSettings(Frozen):
 
     host: str = "127.0.0.1"
     """Listening address. Beyond loopback, put a proxy with TLS in front."""
-    port: int = 8600
+    port: Port = 8600
     """Listening port."""
     login: Literal["password", "proxy", "off"] = "password"
     """`password`: one password for each role. `proxy`: a proxy signs people in, by OpenID Connect
@@ -180,7 +180,7 @@ class TrinoSettings(Frozen):
     """Start Trino with the other local services."""
     host: str = "127.0.0.1"
     """Address of the local server."""
-    port: int = 18090
+    port: Port = 18090
     """Port of the local server."""
     url: str | None = None
     """Address of an existing server; by default the local one at host:port."""

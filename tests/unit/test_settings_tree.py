@@ -167,6 +167,16 @@ def test_a_value_that_does_not_fit_is_named_with_its_path(set_: pytest.MonkeyPat
         load_settings()
 
 
+@pytest.mark.parametrize("branch", ["KAFKA", "GATEWAY", "POSTGRES", "CONSOLE"])
+@pytest.mark.parametrize("port", ["-5", "70000"])
+def test_a_port_that_tcp_does_not_have_is_refused(
+    set_: pytest.MonkeyPatch, branch: str, port: str
+) -> None:
+    set_.setenv(f"STORELAKE_{branch}__PORT", port)
+    with pytest.raises(SettingsError, match=rf"{branch.lower()}\.port"):
+        load_settings()
+
+
 def test_a_misspelt_variable_of_a_branch_is_refused(set_: pytest.MonkeyPatch) -> None:
     set_.setenv("STORELAKE_KAFKA__PROT", "1")
     with pytest.raises(SettingsError, match=r"kafka\.prot"):
