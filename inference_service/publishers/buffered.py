@@ -275,7 +275,11 @@ class BufferedPublisher:
 
     def _delete_stored(self) -> None:
         if self._stored:
-            self._spool.delete(self._stored.pop())
+            try:
+                self._spool.delete(self._stored[-1])
+            except PublishError as error:  # a full disk: the next acknowledgement tries it again
+                log.warning("acknowledged events stay on disk: %s", error)
+                return
             self._stored.clear()
         if not len(self._spool):
             self._loaded = None  # the numbers begin again

@@ -83,8 +83,11 @@ class Spool:
 
     def delete(self, upto: int) -> None:
         """Delete events up to and including one."""
-        with self._db:
-            gone = self._db.execute("DELETE FROM events WHERE number <= ?", (upto,)).rowcount
+        try:
+            with self._db:
+                gone = self._db.execute("DELETE FROM events WHERE number <= ?", (upto,)).rowcount
+        except sqlite3.Error as error:
+            raise self._unwritten(error) from error
         self._count -= gone
 
     def close(self) -> None:
@@ -99,8 +102,11 @@ class Spool:
             with self._db:
                 self._db.executemany(statement, rows)
         except sqlite3.Error as error:
-            raise PublishError(f"The spool {self.path} cannot be written: {error}.") from error
+            raise self._unwritten(error) from error
         self._count += len(rows)
+
+    def _unwritten(self, error: sqlite3.Error) -> PublishError:
+        return PublishError(f"The spool {self.path} cannot be written: {error}.")
 
     def _take_over(self, slot: Path) -> None:
         lock = _try_lock(slot)
