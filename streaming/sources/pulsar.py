@@ -32,7 +32,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -210,12 +209,6 @@ class Administration:
         except (httpx.HTTPError, ValueError) as error:
             raise UnreachableError(f"Pulsar at {self._url} does not answer: {error}") from error
 
-    def topics(self, namespace: str) -> list[str]:
-        """The topics of `tenant/namespace` by their full names, partitioned ones as one."""
-        plain = self._get(f"/persistent/{namespace}") or []
-        whole = self._get(f"/persistent/{namespace}/partitioned") or []
-        return [*whole, *(t for t in plain if re.sub(r"-partition-\d+$", "", t) not in whole)]
-
     def partitions(self, topic: str) -> list[str] | None:
         """The names of a topic's partitions, or its own name; None where there is no topic."""
         found = self._get(f"{_path(topic)}/partitions")
@@ -236,13 +229,6 @@ class Administration:
         if ledger in closed:  # the open one is listed without its entries
             closed[ledger] = max(closed[ledger], entry + 1)
         return sorted((one, entries) for one, entries in closed.items() if entries)
-
-    def at_time(self, name: str, moment: datetime) -> tuple[int, int]:
-        """(ledger, entry) of the first message published at or after a time, or after the last."""
-        found = self._get(f"{_path(name)}/messageid/{int(moment.timestamp() * 1000)}")
-        if found is None:
-            raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
-        return int(found["ledgerId"]), int(found["entryId"])
 
     def subscriptions(self, name: str) -> list[str]:
         """The durable subscriptions of one partition."""
@@ -374,7 +360,7 @@ class PulsarLog:
 
     def _look_up(self) -> dict[Partition, str]:
         found: dict[Partition, str] = {}
-        for topic in self._names():
+        for topic in sorted(self._topics.names):
             names = self._admin.partitions(topic)
             if names is None:
                 raise (
@@ -389,16 +375,6 @@ class PulsarLog:
             raise _gone(topic)
         return found
 
-    def _names(self) -> list[str]:
-        pattern = self._topics.pattern
-        if pattern is None:
-            return sorted(self._topics.names)
-        namespace = "/".join(pattern.split("/")[2:4])
-        try:
-            return self._topics.among(self._admin.topics(namespace))
-        except LookupError as error:
-            raise PulsarUnavailableError(str(error)) from None
-
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """Offsets of the first message and after the last entry; (0, 0) of an empty partition."""
         found: dict[Partition, tuple[int, int]] = {}
@@ -409,14 +385,6 @@ class PulsarLog:
                 (first, _), (last, entries) = ledgers[0], ledgers[-1]
                 found[partition] = pack(first, 0, 0), _behind(last, entries - 1)
         return found
-
-    def at_time(self, moment: datetime) -> Offsets:
-        """Offsets by the broker's search for publish times."""
-        bounds = self.bounds()
-        return {
-            partition: min(pack(*self._admin.at_time(name, moment), 0), bounds[partition][1])
-            for partition, name in self._partitions().items()
-        }
 
     def behind(self, position: Offsets) -> int:
         """Number of entries in the ledgers; a batch of a producer is one entry."""
@@ -651,7 +619,7 @@ class PulsarSource(LogSource):
     def connect(self, options: ReadOptions) -> PulsarLog:
         """Topics are written as `persistent://tenant/namespace/topic`."""
         topics = options.topics
-        for name in (*topics.names, *filter(None, [topics.pattern])):
+        for name in topics.names:
             if not re.match(r"persistent://[^/]+/[^/]+/[^/]", name):
                 raise ValueError(f"{name} is not written as persistent://tenant/namespace/topic")
         cluster = PulsarConnection(

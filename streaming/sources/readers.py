@@ -73,9 +73,7 @@ class LogBatchReader(DataSourceReader):
 
 
 def _start(broker: Log, options: ReadOptions) -> Offsets:
-    """Offsets where a read without a checkpoint starts; a time overrides `startingOffsets`."""
-    if options.starting_time is not None:
-        return broker.at_time(options.starting_time)
+    """Offsets where a read without a checkpoint starts."""
     return starting_offsets(broker.bounds(), options.starting, broker.origin)
 
 

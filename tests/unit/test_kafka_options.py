@@ -143,7 +143,7 @@ def test_a_rejected_message_that_finds_no_room_is_an_error_of_the_broker(
 
 
 def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.sources.kafka.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("streaming.sources.kafka_topics.CALL_SECONDS", 0.5)
     kafka = away()
     log = KafkaLog(
         Subscription(("t",)), {"bootstrap.servers": kafka.bootstrap, "log_level": "0"}, "g"

@@ -84,8 +84,6 @@ def test_ranges_in_doubt_of_which_nothing_is_known_are_read_side_by_side() -> No
     [
         ({"subscribe": TOPIC}, "pulsar.service.url"),
         ({"subscribe": "events"}, "persistent://tenant/namespace/topic"),
-        ({"subscribePattern": ".*"}, "persistent://tenant/namespace/topic"),
-        ({"subscribe": TOPIC, "subscribePattern": TOPIC}, "not both"),
     ],
 )
 def test_an_option_that_does_not_fit_is_named(options: dict[str, str], named: str) -> None:
