@@ -19,7 +19,7 @@ from conf.settings import Settings
 from infra import local
 from infra.local.poller import Poller
 from infra.local.process import wait_until
-from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.readiness import gateway_ready
 from infra.local.state_files import write_text
 from infra.local.streams import stream_states
 from infra.terminal_table import TextTable
@@ -68,7 +68,7 @@ def require_running(settings: Settings) -> None:
     require_streams(settings, STREAMS)
     if not gateway_ready(settings):
         raise CheckError(
-            f"The gateway is not ready at {gateway_url(settings)}: start it, in another terminal "
+            f"The gateway is not ready at {settings.gateway.url}: start it, in another terminal "
             "with `storelake gateway`, or in the background with `storelake start`."
         )
 

@@ -93,7 +93,7 @@ class GatewayTransport:
         self._patience = patience
         self._stop = stop
         self._client = httpx.AsyncClient(
-            base_url=url or f"http://{settings.gateway.host}:{settings.gateway.port}",
+            base_url=url or settings.gateway.url,
             headers={"content-type": "application/json", **settings.gateway.authorization},
             timeout=settings.gateway.ack_timeout_seconds + 5,
             limits=httpx.Limits(max_connections=connections),

@@ -9,7 +9,6 @@ import httpx
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from infra.local.readiness import gateway_url
 from tests.support.builders import order_event
 
 
@@ -24,7 +23,7 @@ def send_order(settings: Settings, branch_id: str = "B01") -> str:
     order = order_event(
         order_id=number, event_id=number, branch_id=branch_id, created_at=now, event_time=now
     )
-    url = f"{gateway_url(settings)}/api/kafka/events/order-created"
+    url = f"{settings.gateway.url}/api/kafka/events/order-created"
     headers = settings.gateway.authorization
     answer = httpx.post(url, json=order, headers=headers, trust_env=False)
     if answer.is_error:

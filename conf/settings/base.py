@@ -45,6 +45,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def http_url(host: str, port: int) -> str:
+    """The base URL of a server; an address of IPv6 is put into brackets."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def required(secret: SecretStr | None, variable: str, advice: str) -> str:
     """The text of a secret.
 

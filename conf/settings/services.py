@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from conf.settings.base import Frozen, Port, Secret, required
+from conf.settings.base import Frozen, Port, Secret, http_url, required
 
 
 class HttpSettings(Frozen):
@@ -79,6 +79,11 @@ class GatewaySettings(Frozen):
     above it the response is 429 instead of 401."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks of the proxies whose `X-Forwarded-For` is believed."""
+
+    @property
+    def url(self) -> str:
+        """Its address on this machine."""
+        return http_url(self.host, self.port)
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -170,7 +175,7 @@ class ConsoleSettings(Frozen):
     @property
     def url(self) -> str:
         """The address of the console."""
-        return f"http://{self.host}:{self.port}"
+        return http_url(self.host, self.port)
 
 
 class TrinoSettings(Frozen):
@@ -195,4 +200,4 @@ class TrinoSettings(Frozen):
     @property
     def address(self) -> str:
         """The address for clients."""
-        return self.url or f"http://{self.host}:{self.port}"
+        return self.url or http_url(self.host, self.port)

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field, SecretStr, model_validator
 
-from conf.settings.base import Frozen, Port, Secret, required
+from conf.settings.base import Frozen, Port, Secret, http_url, required
 
 SERVER_BOUNDS = " ".join(
     f"-c {name}={value}"
@@ -190,7 +190,7 @@ class S3Settings(Frozen):
     @property
     def url(self) -> str:
         """The address for clients."""
-        return self.endpoint or f"http://{self.host}:{self.port}"
+        return self.endpoint or http_url(self.host, self.port)
 
     @property
     def access(self) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from conf.settings import Settings
+from conf.settings.base import http_url
 from infra.local.children import Program
-from infra.local.readiness import console_ready, gateway_ready, gateway_url, responds
+from infra.local.readiness import console_ready, gateway_ready, responds
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import streams_ready
 
@@ -52,7 +53,7 @@ def streams_url(settings: Settings) -> str:
 
 
 def _metrics(settings: Settings, port: int) -> str:
-    return f"http://{settings.metrics_host}:{port}" if port else ""
+    return http_url(settings.metrics_host, port) if port else ""
 
 
 def _age(every: timedelta) -> str:
@@ -70,7 +71,11 @@ MANAGED = (
         rank=0,
     ),
     ManagedCommand(
-        "gateway", lambda _: ("gateway",), gateway_url, "STORELAKE_GATEWAY__PORT", gateway_ready
+        "gateway",
+        lambda _: ("gateway",),
+        lambda s: s.gateway.url,
+        "STORELAKE_GATEWAY__PORT",
+        gateway_ready,
     ),
     ManagedCommand(
         "quality",

@@ -12,14 +12,9 @@ SECONDS = 2.0
 CONSOLE_SECONDS = 5.0  # it queries Postgres before it responds
 
 
-def gateway_url(settings: Settings) -> str:
-    """Base URL of the gateway."""
-    return f"http://{settings.gateway.host}:{settings.gateway.port}"
-
-
 def gateway_ready(settings: Settings) -> bool:
     """Whether the gateway responds and reaches its broker."""
-    return _status(gateway_url(settings) + "/ready", SECONDS) == 200
+    return _status(settings.gateway.url + "/ready", SECONDS) == 200
 
 
 def console_ready(settings: Settings) -> bool:

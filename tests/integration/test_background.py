@@ -14,7 +14,7 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import is_alive, wait_until
-from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.readiness import gateway_ready
 from infra.local.supervisor import StateDir
 from tests.support.processes import processes_of
 from tests.unit.test_programs import LISTENER
@@ -74,7 +74,7 @@ def test_a_gateway_in_the_background_comes_back_from_death_until_it_is_stopped(
     stopped = storelake(environment, "stop", "gateway")
     assert stopped.stdout == "Stopped gateway.\n"
     with pytest.raises(httpx.TransportError):
-        httpx.get(gateway_url(tidy) + "/health", timeout=2)
+        httpx.get(tidy.gateway.url + "/health", timeout=2)
     assert storelake(environment, "stop").stdout == "Nothing was running.\n"
 
 

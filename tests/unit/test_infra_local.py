@@ -31,6 +31,8 @@ from infra.local.minio import MinioService
 from infra.local.pid_files import PidRecord, write_record
 from infra.local.postgres import PostgresService, drop_stale_lock, end_orphans
 from infra.local.process import Account, wait_until
+from infra.local.program_status import require_free
+from infra.local.programs import MANAGED
 from infra.local.pulsar import PulsarService, ensure_pulsar_topic
 from infra.local.services import reset, status, up
 from infra.local.tool import run_tool
@@ -63,6 +65,24 @@ def test_a_taken_port_is_named_with_its_owner_and_the_setting_that_moves_it() ->
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=rf"Port {port} for Kafka .*{os.getpid()}.*X__PORT"):
             checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
+
+
+def test_every_port_may_be_one_of_ipv6(own: Settings) -> None:
+    gateway, console = ({"host": "::1", "port": free_ports(1)[0]} for _ in range(2))
+    settings = own.model_copy(
+        update={
+            "gateway": own.gateway.model_copy(update=gateway),
+            "console": own.console.model_copy(update=console),
+            "metrics_host": "::1",
+        }
+    )
+    assert settings.gateway.url == f"http://[::1]:{gateway['port']}"
+    require_free(settings, MANAGED)
+    with (
+        socket.create_server(("::1", gateway["port"]), family=socket.AF_INET6),
+        pytest.raises(ServiceError, match=f"Port {gateway['port']} .*is taken"),
+    ):
+        require_free(settings, MANAGED)
 
 
 def test_a_free_port_passes() -> None:
