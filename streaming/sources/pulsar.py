@@ -31,6 +31,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -434,7 +435,12 @@ class PulsarLog:
 
     def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
         """Read ahead. Each partition gets an equal share, then those with more get the rest."""
-        self.check(position)
+        began = time.monotonic()
+        try:
+            self.check(position)
+        except UnreachableError as error:
+            self._wait_for_broker(self._connection.admin_url, began, error)
+            return position, 0
         end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
         counts = dict.fromkeys(end, 0)
         hungry, left, room, cut = self._in_turn(end), limit.rows, limit.bytes, False
@@ -501,8 +507,11 @@ class PulsarLog:
             # The reader has consumed a later message; the next reader starts at the position.
             self._readers.pop(partition).close()
             raise
-        except pulsar.PulsarException as error:
-            self._readers.pop(partition, None)
+        except (pulsar.PulsarException, UnreachableError) as error:
+            # It may have consumed a message, too; the client keeps a reader that is not closed.
+            if (broken := self._readers.pop(partition, None)) is not None:
+                with suppress(pulsar.PulsarException):
+                    broken.close()
             self._known_at = 0.0  # look up now, and before the next read, whether it was deleted
             self._partitions()
             self._wait_for_broker(name, began, error)
