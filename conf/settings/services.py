@@ -62,9 +62,9 @@ class GatewaySettings(Frozen):
     too: a refused request of N KiB as N events."""
     burst_events: int = Field(default=40_000, ge=1)
     """Maximum number of events at once after a pause; a batch that begins within it passes."""
-    ack_timeout_seconds: float = 5.0
+    ack_timeout_seconds: float = Field(default=5.0, gt=0)
     """How long a request waits for the broker before a 503."""
-    retry_after_seconds: int = 2
+    retry_after_seconds: int = Field(default=2, ge=0)
     """`Retry-After` of a response with status 503."""
 
     key: Secret | None = None
