@@ -8,8 +8,8 @@ that delivery guarantees rely on: every producer waits for all replicas and is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # Spark's planner processes load this module, and need no settings
     from confluent_kafka import KafkaError
@@ -39,6 +39,8 @@ _DURABLE: Mapping[str, Any] = {"acks": "all", "enable.idempotence": True}
 _TIMEOUTS = ("message.timeout.ms", "delivery.timeout.ms")
 
 _log = logging.getLogger(__name__)
+
+Client = TypeVar("Client")
 
 
 class Rejections:
@@ -75,6 +77,30 @@ class Rejections:
         if client is not None:
             client.poll(0)
         return self.reason or f"{error.str()}; if it runs, check STORELAKE_KAFKA__SECURITY"
+
+
+def open_client(kind: Callable[..., Client], config: Mapping[str, Any], **more: Any) -> Client:
+    """A client of confluent-kafka.
+
+    Args:
+        kind: its class.
+        config: of `client_config` or `producer_config`.
+        more: arguments of the class, such as a logger.
+
+    Raises:
+        SettingsError: librdkafka refuses an option, or a value of one.
+    """
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - planners load it without need
+
+    from conf.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        return kind(dict(config), **more)
+    except KafkaException as error:
+        raise SettingsError(
+            f"Kafka's client refuses its options ({error.args[0].str()}): correct "
+            "STORELAKE_KAFKA__CLIENT_OPTIONS."
+        ) from error
 
 
 def connection_config(kafka: KafkaSettings, principal: Principal) -> dict[str, str]:

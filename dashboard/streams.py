@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition, admin
 
-from conf.kafka import Rejections, client_config
+from conf.kafka import Rejections, client_config, open_client
 from conf.settings import KafkaSettings
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
@@ -72,7 +72,7 @@ class Topics:
     def __init__(self, conf: KafkaSettings) -> None:
         self._rejections = Rejections()
         silent: dict[str, Any] = {"log_level": 2, "error_cb": self._rejections}
-        self._client = admin.AdminClient(client_config(conf, "console") | silent)
+        self._client = open_client(admin.AdminClient, client_config(conf, "console") | silent)
         self._topics = (*conf.order_topics, conf.detections)
 
     def ends(self) -> Ends:

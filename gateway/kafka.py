@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
+from conf.kafka import KEY_PARTITIONER, Rejections, open_client, producer_config
 from conf.settings import KafkaSettings
 from gateway.producer import BrokerView, Outcome, OutgoingMessage, Receipt
 from gateway.rejections import TooLargeError, UnavailableError
@@ -107,7 +107,7 @@ class KafkaPublisher:
 
     def _connect(self) -> Producer:
         # librdkafka would write plain lines to stderr; through logging they become JSON like ours.
-        return Producer(self._config, logger=logging.getLogger("gateway.librdkafka"))
+        return open_client(Producer, self._config, logger=logging.getLogger("gateway.librdkafka"))
 
     def _poll(self) -> None:
         while not self._closed.is_set():

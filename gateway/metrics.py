@@ -62,7 +62,8 @@ class GatewayMetrics:
             registry=registry,
         )
         for topic in topics:  # series that exist from the start can be alerted on
-            self._events.labels(topic, "accepted")
+            for outcome in ("accepted", "broker_unavailable"):
+                self._events.labels(topic, outcome)
             self._bytes.labels(topic)
 
         # Looking up a child costs more than counting, and there are few of them.

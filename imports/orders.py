@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException, Producer
 
 from conf.contracts.topics import event_topics
 from conf.errors import database_down
-from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
+from conf.kafka import KEY_PARTITIONER, Rejections, open_client, producer_config
 from conf.settings import KafkaSettings, Settings
 from conf.stores import load_stores
 from imports.files import OrderImportError, OrderMessage, read_orders
@@ -181,7 +181,7 @@ class _Sender:
         own: dict[str, Any] = {**KEY_PARTITIONER, "client.id": "storelake-import"}
         rejections = own["error_cb"] = Rejections()
         config = producer_config(kafka, "operator", own, message_timeout_ms=30_000)
-        self._producer = Producer(config, logger=_SILENT)
+        self._producer = open_client(Producer, config, logger=_SILENT)
         self._topics = event_topics(kafka)
         self._other, self._bootstrap = kafka.order_events, kafka.bootstrap
         try:

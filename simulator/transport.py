@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException, Producer
 from conf.contracts.order_event import event_path
 from conf.contracts.topics import event_topics
 from conf.errors import StorelakeError
-from conf.kafka import KEY_PARTITIONER, producer_config
+from conf.kafka import KEY_PARTITIONER, open_client, producer_config
 from conf.settings import KafkaSettings, Principal, Settings
 from simulator.ledger import Delivery
 from simulator.orders import SimulatedOrderEvent
@@ -147,7 +147,9 @@ class KafkaTransport:
         own = {**KEY_PARTITIONER, "client.id": "storelake-simulator"}
         config = producer_config(kafka, principal, own, message_timeout_ms=int(patience * 1000))
         self._patience = patience
-        self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
+        self._producer = open_client(
+            Producer, config, logger=logging.getLogger("simulator.librdkafka")
+        )
 
     async def send(
         self,

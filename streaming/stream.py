@@ -22,6 +22,7 @@ from streaming.runtime.session import log_source
 from streaming.sinks.postgres import Database
 from streaming.sources.generations import as_option, meet_topics
 from streaming.sources.log import Log
+from streaming.sources.options import QUERY_GROUP
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Context:
             "prefetchRows": str(streams.prefetch_rows),
             "readTasks": str(streams.read_tasks),
             "onDataLoss": streams.on_data_loss,
-            "groupId": f"storelake-{query_id}",
+            "groupId": f"{QUERY_GROUP}{query_id}",
             "packed": "true",
             **more,
         }

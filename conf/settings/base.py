@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from conf.errors import StorelakeError
 
@@ -19,9 +20,19 @@ class SettingsError(StorelakeError):
 
 
 class Frozen(BaseModel):
-    """Base of every branch: immutable, unknown names are errors, docstrings are descriptions."""
+    """Base of every branch: immutable, unknown names are errors, docstrings are descriptions.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    No number is infinite or not a number, and no duration is negative.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _reject_negative_duration(cls, value: Any) -> Any:
+        if isinstance(value, timedelta) and value < timedelta(0):
+            raise ValueError("a duration is not negative")
+        return value
 
 
 def _reject_placeholder(value: SecretStr) -> SecretStr:
@@ -32,6 +43,9 @@ def _reject_placeholder(value: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_reject_placeholder)]
 """A password or key; placeholders of examples are invalid."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""Of TCP."""
 
 
 def is_loopback(host: str) -> bool:

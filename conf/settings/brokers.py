@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from conf.settings.base import Frozen, Secret, SettingsError, is_loopback
+from conf.settings.base import Frozen, Port, Secret, SettingsError, is_loopback
 
 RESERVED_OPTIONS = frozenset(
     {"acks", "request.required.acks", "enable.idempotence", "bootstrap.servers"}
@@ -42,9 +42,9 @@ class KafkaSettings(Frozen):
 
     host: str = "127.0.0.1"
     """Address of the local broker."""
-    port: int = 19092
+    port: Port = 19092
     """Port of the local broker."""
-    controller_port: int = 19093
+    controller_port: Port = 19093
     """Port of the local broker's KRaft controller."""
     bootstrap_servers: str | None = None
     """Address list of an existing cluster; by default the local broker at host:port."""
@@ -172,9 +172,9 @@ class PulsarSettings(Frozen):
     """Start Pulsar with the other local services even if no stream and no camera uses it."""
     host: str = "127.0.0.1"
     """Address of the local broker."""
-    port: int = 16650
+    port: Port = 16650
     """Port of the local broker."""
-    admin_port: int = 16680
+    admin_port: Port = 16680
     """HTTP port of the local broker."""
     service_url: str | None = None
     """Address of an existing cluster; by default the local broker at host:port."""

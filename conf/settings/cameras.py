@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from conf.settings.base import Frozen, Secret
+from conf.settings.base import Frozen, Port, Secret
 
 
 class InferenceSettings(Frozen):
@@ -57,7 +57,7 @@ class InferenceSettings(Frozen):
     """A camera without a frame for this long is reopened."""
     queue_frames: int = Field(default=16, ge=1)
     """Decoded frames of a file that wait for the detector; of a camera: one."""
-    metrics_port: int = Field(default=18081, ge=0)
+    metrics_port: Port = 18081
     """Port of /metrics at `metrics_host`; 0: none."""
     stills: bool = False
     """Whether the console may fetch the newest picture of a camera from that port, for an operator

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from conf.settings.base import Frozen
+from conf.settings.base import Frozen, Port
 
 
 class SupervisorSettings(Frozen):
@@ -35,7 +35,7 @@ class SupervisorSettings(Frozen):
 class MaintenanceSettings(Frozen):
     """Maintenance of the tables of the lake (`storelake maintain`)."""
 
-    metrics_port: int = Field(default=18084, ge=0)
+    metrics_port: Port = 18084
     """Port of /metrics at `metrics_host`, with `--every`; 0: none."""
 
 
@@ -57,7 +57,7 @@ class QualitySettings(Frozen):
     """Number of new rows of one table above which Spark validates them."""
     results_keep: timedelta = timedelta(days=1)
     """How long Postgres keeps results; the lake keeps all."""
-    metrics_port: int = Field(default=18082, ge=0)
+    metrics_port: Port = 18082
     """Port of /metrics at `metrics_host`, with `--every`; 0: none."""
     lookback: timedelta = timedelta(hours=1)
     """Sums are compared at least this far back."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from conf.settings.base import Frozen, Secret, http_url, required
+from conf.settings.base import Frozen, Port, Secret, http_url, required
 
 
 class HttpSettings(Frozen):
@@ -35,11 +35,11 @@ class GatewaySettings(Frozen):
 
     host: str = "127.0.0.1"
     """Listening address."""
-    port: int = 18080
+    port: Port = 18080
     """Listening port."""
     operations_host: str = "127.0.0.1"
     """Listening address of the operations port."""
-    operations_port: int = 18089
+    operations_port: Port = 18089
     """Port of metrics, documentation and connection test, which the public port then lacks;
     0: no such port, the public one serves them (profile `local`)."""
     serve_metrics: bool = True
@@ -62,9 +62,9 @@ class GatewaySettings(Frozen):
     too: a refused request of N KiB as N events."""
     burst_events: int = Field(default=40_000, ge=1)
     """Maximum number of events at once after a pause; a batch that begins within it passes."""
-    ack_timeout_seconds: float = 5.0
+    ack_timeout_seconds: float = Field(default=5.0, gt=0)
     """How long a request waits for the broker before a 503."""
-    retry_after_seconds: int = 2
+    retry_after_seconds: int = Field(default=2, ge=0)
     """`Retry-After` of a response with status 503."""
 
     key: Secret | None = None
@@ -82,7 +82,7 @@ class GatewaySettings(Frozen):
 
     @property
     def url(self) -> str:
-        """The address of the gateway."""
+        """Its address on this machine."""
         return http_url(self.host, self.port)
 
     @property
@@ -106,7 +106,7 @@ class ConsoleSettings(Frozen):
 
     host: str = "127.0.0.1"
     """Listening address. Beyond loopback, put a proxy with TLS in front."""
-    port: int = 8600
+    port: Port = 8600
     """Listening port."""
     login: Literal["password", "proxy", "off"] = "password"
     """`password`: one password for each role. `proxy`: a proxy signs people in, by OpenID Connect
@@ -185,7 +185,7 @@ class TrinoSettings(Frozen):
     """Start Trino with the other local services."""
     host: str = "127.0.0.1"
     """Address of the local server."""
-    port: int = 18090
+    port: Port = 18090
     """Port of the local server."""
     url: str | None = None
     """Address of an existing server; by default the local one at host:port."""
@@ -200,4 +200,4 @@ class TrinoSettings(Frozen):
     @property
     def address(self) -> str:
         """The address for clients."""
-        return self.url or f"http://{self.host}:{self.port}"
+        return self.url or http_url(self.host, self.port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from conf.settings.base import Frozen
+from conf.settings.base import Frozen, Port
 
 
 class SparkSettings(Frozen):
@@ -48,7 +48,7 @@ class SparkSettings(Frozen):
     not local."""
     connect_host: str = "127.0.0.1"
     """Listening address of `streaming/connect.py`."""
-    connect_port: int = 15002
+    connect_port: Port = 15002
     """Listening port of `streaming/connect.py`."""
     extra: dict[str, str] = Field(default_factory=dict)
     """Additional Spark configuration, by its names."""

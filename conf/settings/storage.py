@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field, SecretStr, model_validator
 
-from conf.settings.base import Frozen, Secret, required
+from conf.settings.base import Frozen, Port, Secret, http_url, required
 
 SERVER_BOUNDS = " ".join(
     f"-c {name}={value}"
@@ -49,7 +49,7 @@ class PostgresSettings(Frozen):
 
     host: str = "127.0.0.1"
     """Address of the server."""
-    port: int = 15432
+    port: Port = 15432
     """Port of the server."""
     database: str = "storelake"
     """Name of the database."""
@@ -154,7 +154,7 @@ class S3Settings(Frozen):
 
     host: str = "127.0.0.1"
     """Address of the local MinIO."""
-    port: int = 19000
+    port: Port = 19000
     """Port of the local MinIO."""
     endpoint: str | None = None
     """Address of an existing S3; by default the local MinIO at host:port."""
@@ -190,7 +190,7 @@ class S3Settings(Frozen):
     @property
     def url(self) -> str:
         """The address for clients."""
-        return self.endpoint or f"http://{self.host}:{self.port}"
+        return self.endpoint or http_url(self.host, self.port)
 
     @property
     def access(self) -> str:

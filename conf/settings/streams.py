@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from conf.settings.base import Frozen
+from conf.settings.base import Frozen, Port
 
 
 class StreamSettings(Frozen):
@@ -97,7 +97,7 @@ class StreamSettings(Frozen):
     run --take-over`."""
     ledger_keep: timedelta = timedelta(days=7)
     """How long `stream_batches` keeps a batch."""
-    metrics_port: int = Field(default=18083, ge=0)
+    metrics_port: Port = 18083
     """Port of /metrics at `metrics_host`; 0: none."""
 
     @property

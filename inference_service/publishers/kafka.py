@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Message, Producer
 
-from conf.kafka import producer_config
-from conf.settings import KafkaSettings, SettingsError
+from conf.kafka import open_client, producer_config
+from conf.settings import KafkaSettings
 from inference_service.publishers.buffered import AwayError, RefusedError
 
 log = logging.getLogger(__name__)
@@ -26,13 +26,7 @@ class KafkaEventTransport:
         self._where = f"Kafka at {settings.bootstrap}, topic {self._topic}"
         # No timeout: librdkafka would drop events of a long outage.
         options = producer_config(settings, "cameras", {"linger.ms": 10}, message_timeout_ms=0)
-        try:
-            self._producer = Producer(options, logger=log)
-        except KafkaException as error:
-            raise SettingsError(
-                f"Kafka's client cannot be opened: {error.args[0].str()}; check "
-                "STORELAKE_KAFKA__CLIENT_OPTIONS"
-            ) from error
+        self._producer = open_client(Producer, options, logger=log)
         self._closed = threading.Event()
         self._polling = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
         self._polling.start()

@@ -152,9 +152,11 @@ class ServiceChild(Child):
     def watch(self, silent_seconds: float) -> None:
         """Ask for an answer every `PROBE_SECONDS`; kill it when it has been silent too long."""
         now = time.time()
-        if self._probe is None and self.process is not None and now >= self._probe_at:
-            self._answered_at = max(self._answered_at, _born(self.process))
-            self._probe_at = now + (PROBE_SECONDS if self.status.answered else START_PROBE_SECONDS)
+        if self._probe is None and self.process and time.monotonic() >= self._probe_at:
+            # Not later than now, where the clock was set back.
+            self._answered_at = min(now, self._answered_at or _born(self.process))
+            pause = PROBE_SECONDS if self.status.answered else START_PROBE_SECONDS
+            self._probe_at = time.monotonic() + pause
             self._probe = self._pool.submit(self._service.silent)
         if self._probe is None or not self._probe.done():
             return

@@ -21,7 +21,7 @@ from typing import Literal
 
 import psutil
 
-from conf.processes import find_process
+from conf.processes import find_process, started, this_machine
 from infra.local.last_words import last_words
 from infra.local.pid_files import PidRecord, read_record, write_record
 from infra.local.process import (
@@ -123,10 +123,11 @@ class Daemon:
 
     def _remember(self, pid: int, command: Sequence[str], log_from: int) -> None:
         try:
-            created = psutil.Process(pid).create_time()
+            start = started(psutil.Process(pid))
         except psutil.NoSuchProcess:
-            created = time.time()
-        write_record(self.pid_file, PidRecord(pid, created, list(command), log_from))
+            start = time.time() - psutil.boot_time()
+        record = PidRecord(pid, start, list(command), log_from, this_machine())
+        write_record(self.pid_file, record)
 
     def find(self) -> psutil.Process | None:
         """Our process, or None if it is gone or the pid now belongs to another one.
@@ -164,7 +165,7 @@ class Daemon:
     def _recorded(self) -> tuple[psutil.Process | None, list[str]]:
         """The process of the pid file by pid and creation time, dying ones too; its command."""
         record = read_record(self.pid_file)
-        if record is None:
+        if record is None or not record.is_here:
             return None, []
         return find_process(record.pid, record.create_time), record.command
 
@@ -247,4 +248,6 @@ class Daemon:
             record = read_record(self.pid_file)
         except UnreadableStateError:
             return marked_processes(self._place)
-        return session_of(record.pid, record.create_time) if record else []
+        if record is None or not record.is_here:
+            return []
+        return session_of(record.pid, record.create_time)

@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from conf.kafka import Rejections, client_config
+from conf.kafka import Rejections, client_config, open_client
 from conf.settings import KafkaSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import Java
@@ -157,7 +157,7 @@ class KafkaService(JavaService[KafkaSettings]):
         """
         self.report("kafka: setting the password of its administrator")
         plain = {"sasl.mechanism": "PLAIN", "log_level": 0}
-        client = AdminClient(client_config(self.conf, "admin") | plain, logger=SILENT)
+        client = open_client(AdminClient, client_config(self.conf, "admin") | plain, logger=SILENT)
 
         def taken() -> bool:
             # PLAIN shows the password to the server, so it must be ours.
@@ -178,7 +178,7 @@ class KafkaService(JavaService[KafkaSettings]):
         rejections = Rejections()
         try:
             own = {"error_cb": rejections}
-            client = AdminClient(client_config(self.conf, "admin", own), logger=SILENT)
+            client = open_client(AdminClient, client_config(self.conf, "admin", own), logger=SILENT)
             return "" if client.list_topics(timeout=2.0).brokers else "has no broker"
         except SettingsError as error:
             return f"refuses its clients: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from conf.processes import this_machine
 from infra.local.state_files import read_state, unreadable, write_state
 
 
@@ -13,14 +14,21 @@ class PidRecord:
     """The content of a pid file.
 
     Attributes:
-        create_time: when it was created, in seconds of the epoch.
+        create_time: its start, of `conf.processes.started`.
         log_from: the size of its log, in bytes, when it started.
+        machine: where it was started; empty where unknown.
     """
 
     pid: int
     create_time: float
     command: list[str]
     log_from: int = 0
+    machine: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its pid means the same process here: not after a boot, nor in a container."""
+        return self.machine in ("", this_machine())
 
     def check(self) -> None:
         """Raise ValueError unless the values are what a pid file holds."""

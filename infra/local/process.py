@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from conf.processes import TOLERANCE_SECONDS, since_boot, started
+
 POLL_SECONDS = 0.05
 PRIVATE = 0o077
 """The umask of our programs: files and sockets are for their owner only."""
@@ -112,15 +114,14 @@ def session_of(leader: int, since: float) -> list[psutil.Process]:
 
     Args:
         leader: its pid.
-        since: when it was created, in seconds of the epoch.
+        since: its start, as its pid file has it.
     """
+    earliest = since_boot(since) - TOLERANCE_SECONDS
     with contextlib.suppress(psutil.Error):
         if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
             return []  # somebody else's by now, and so is the session
     return processes_where(
-        lambda one: (
-            one.pid != leader and os.getsid(one.pid) == leader and one.create_time() >= since - 1
-        )
+        lambda one: one.pid != leader and os.getsid(one.pid) == leader and started(one) >= earliest
     )
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from conf.kafka import Rejections, client_config
+from conf.kafka import Rejections, client_config, open_client
 from conf.settings import KafkaSettings, Settings
 from conf.storage import CONNECT_SECONDS, complaint
 from infra.errors import ServiceError
@@ -45,7 +45,9 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
         ServiceError: the cluster does not answer, or refuses.
     """
     rejections = Rejections()
-    client = AdminClient(client_config(conf, "admin", {"error_cb": rejections}), logger=SILENT)
+    client = open_client(
+        AdminClient, client_config(conf, "admin", {"error_cb": rejections}), logger=SILENT
+    )
     try:
         present = client.list_topics(timeout=10).topics
         ours = conf.bootstrap_servers is None and conf.username is None

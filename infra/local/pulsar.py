@@ -18,8 +18,7 @@ from infra.local.state_files import write_text
 if TYPE_CHECKING:
     import httpx
 
-RETENTION_MINUTES = 7 * 24 * 60
-RETENTION_MB = 1024
+RETENTION = {"retentionTimeInMinutes": 7 * 24 * 60, "retentionSizeInMB": 1024}
 
 # Without `listeningInterface` the bookie listens everywhere; its port is chosen by the system.
 # A topic is made on purpose: a reader of a misspelt one would wait for ever. A record is on disk
@@ -202,14 +201,7 @@ def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
             if admin.get(f"/tenants/{tenant}").status_code == HTTPStatus.NOT_FOUND:
                 clusters = admin.get("/clusters").json()
                 _create(admin, f"/tenants/{tenant}", {"allowedClusters": clusters})
-            if _create(admin, f"/namespaces/{tenant}/{namespace}", {}):
-                admin.post(
-                    f"/namespaces/{tenant}/{namespace}/retention",
-                    json={
-                        "retentionTimeInMinutes": RETENTION_MINUTES,
-                        "retentionSizeInMB": RETENTION_MB,
-                    },
-                ).raise_for_status()
+            _create(admin, f"/namespaces/{tenant}/{namespace}", {"retention_policies": RETENTION})
             if conf.service_url is None and conf.security != "plaintext":
                 for user, rights in GRANTS.items():
                     path = f"/namespaces/{tenant}/{namespace}/permissions/{user}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from conf.processes import CLOCK_TOLERANCE_SECONDS
+from conf.processes import TOLERANCE_SECONDS
 from conf.settings import Settings
 from infra.local.process import is_alive
 from infra.local.state_files import read_state, unreadable
@@ -43,7 +43,7 @@ def _lives(pid: int, at: object) -> bool:
     """Whether the process is there that wrote the file at a time in seconds of the epoch."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        latest = at + CLOCK_TOLERANCE_SECONDS if isinstance(at, (int, float)) else math.inf
+        latest = at + TOLERANCE_SECONDS if isinstance(at, (int, float)) else math.inf
         return is_alive(process) and process.create_time() <= latest
     return False
 

@@ -166,7 +166,10 @@ class Supervisor:
                 replace(child.status, asked_at=asked_at) if waits else ProgramStatus(asked_at)
             )
         again_at = child.status.again_at
-        if time.time() >= (again_at or 0.0) and (again_at or not child.status.failed):
+        pause = (again_at or 0.0) - time.time()
+        # Longer than the longest one: the clock was set back.
+        over = not 0 < pause <= self._conf.restart_max_seconds
+        if over and (again_at or not child.status.failed):
             self._start(child)
 
     def _put_off(self, child: Child, note: str, lived: float) -> None:

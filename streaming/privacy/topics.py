@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,7 +15,7 @@ from conf.errors import StorelakeError
 from conf.kafka import CALL_SECONDS, client_config
 from conf.settings import Settings
 from streaming.privacy.person import Person, Row
-from streaming.source import GENERATION
+from streaming.source import GENERATION, broker_time
 from streaming.sources.kafka_topics import TopicQueries
 from streaming.sources.rows import headers_of
 
@@ -88,7 +88,7 @@ def _row(message: Message) -> Row:
         "topic": message.topic(),
         "partition": message.partition(),
         "offset": message.offset(),
-        "timestamp": datetime.fromtimestamp(message.timestamp()[1] / 1000, timezone.utc),
+        "timestamp": broker_time(message.timestamp()[1]),
     }
 
 
@@ -105,8 +105,9 @@ def held(settings: Settings, person: Person) -> dict[Partition, PersonMessages]:
 
 
 def _until(rows: list[Row], keep: timedelta | None) -> datetime | None:
-    newest: datetime = max(row["timestamp"] for row in rows)
-    return None if keep is None else newest + keep
+    times = [row["timestamp"] for row in rows]
+    # Kafka keeps a message by its own time, also where that cannot be one.
+    return None if keep is None or None in times else max(times) + keep
 
 
 def _retention(settings: Settings, topics: set[str]) -> dict[str, timedelta | None]:

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from socket import gethostname
 from typing import Any
 
@@ -30,7 +29,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from conf.errors import StorelakeError, database_down, first_line
-from conf.processes import has_ended
+from conf.processes import has_ended, started, this_machine
 
 log = logging.getLogger("storelake.streams")
 
@@ -100,14 +99,6 @@ class Held:
     def __str__(self) -> str:
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "an unknown time"
         return f"{self.holder} since {since}"
-
-
-def this_machine() -> str:
-    """Boot id and pid namespace: where a pid means the same process; empty where unknown."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -236,14 +227,13 @@ class Leases:
         return []
 
     def _claim(self, names: Sequence[str]) -> dict[str, Any]:
-        process = psutil.Process()
         return {
             "streams": list(names),
             "owner": self._owner,
             "holder": f"{self.application} (process {os.getpid()} on {gethostname()})",
             "machine": this_machine(),
             "pid": os.getpid(),
-            "pid_start": process.create_time(),
+            "pid_start": started(psutil.Process()),
             "duration": self.duration,
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from conf.errors import KafkaUnavailableError
-from conf.kafka import Rejections, producer_config
+from conf.kafka import Rejections, open_client, producer_config
 from conf.settings import KafkaSettings
 
 QUEUE_SECONDS = 35.0
@@ -64,7 +64,7 @@ class DlqProducer:
             "error_cb": self._rejections,
         }
         config = producer_config(kafka, "streams", own, message_timeout_ms=30_000)
-        self._producer = Producer(config)
+        self._producer = open_client(Producer, config)
 
     def send(self, messages: Iterable[DlqMessage]) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.

@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
+from conf.kafka import KEY_PARTITIONER, Rejections, open_client, producer_config
 from conf.settings import KafkaSettings
 from streaming.dlq_ids import (
     ORIGIN_HEADER,
@@ -89,7 +89,7 @@ class Redriver:
         }
         rejections = own["error_cb"] = Rejections()
         config = producer_config(kafka, "operator", own, message_timeout_ms=30_000)
-        self._producer = Producer(config, logger=_SILENT)
+        self._producer = open_client(Producer, config, logger=_SILENT)
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:

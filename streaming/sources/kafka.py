@@ -23,7 +23,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from threading import Thread
 from typing import Any, cast
 
@@ -38,7 +37,7 @@ from confluent_kafka import (
 )
 
 from conf.errors import KafkaUnavailableError
-from conf.kafka import CALL_SECONDS, CONNECTION
+from conf.kafka import CONNECTION
 from streaming.source import GENERATION, broker_time
 from streaming.sources.kafka_topics import TopicQueries
 from streaming.sources.log import (
@@ -229,21 +228,6 @@ class KafkaLog(DenseLog):
             for (topic, number), (low, high) in found.items()
         }
 
-    def at_time(self, moment: datetime) -> Offsets:
-        """Offsets by the broker's index of message timestamps."""
-        millis = int(moment.timestamp() * 1000)
-        asked = [TopicPartition(t, n, millis) for t, n in self._partitions()]
-        high = {p: bound[1] for p, bound in self.bounds().items()}
-        with self._asking("offsets by time"):
-            answer = self._planner().offsets_for_times(asked, timeout=CALL_SECONDS)
-        # Kafka returns -1 where no message is that new.
-        return {
-            (a.topic, a.partition): self._base(a.topic) + a.offset
-            if a.offset >= 0
-            else high[a.topic, a.partition]
-            for a in answer
-        }
-
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
         """Messages that librdkafka has fetched in the background; returns at once."""
         self._await_reading()
@@ -256,7 +240,8 @@ class KafkaLog(DenseLog):
         if len(messages) < limit.rows:  # else the caller plans tasks instead, from here
             self._ahead.drop(end)
         rows = [_row(m, self._base(cast(str, m.topic()))) for m in messages]
-        return (to_arrow(rows) if rows else None), end
+        # Offsets without a message are a batch without rows: the stream must not stand before them.
+        return (to_arrow(rows) if rows or end != position else None), end
 
     def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
         """Read ahead of the tasks, for the sizes; then read on, while the tasks work."""

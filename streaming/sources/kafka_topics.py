@@ -14,7 +14,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka import TopicPartition as KafkaPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from conf.kafka import CALL_SECONDS, CONNECTION, Rejections
+from conf.kafka import CALL_SECONDS, CONNECTION, Rejections, open_client
 from streaming.sources.log import Partition, TopicRemadeError
 
 _administrations: dict[tuple[tuple[str, str], ...], tuple[admin.AdminClient, Rejections]] = {}
@@ -55,7 +55,7 @@ class TopicQueries:
         if key not in _administrations:
             rejections = Rejections()
             config: dict[str, Any] = {**self._client, "error_cb": rejections}
-            made = admin.AdminClient(config)
+            made = open_client(admin.AdminClient, config)
             _administrations[key] = made, rejections
         return _administrations[key]
 

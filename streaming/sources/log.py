@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -91,10 +90,6 @@ class Log(Protocol):
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """Every partition of the subscribed topics with its first and its next offset."""
-        ...
-
-    def at_time(self, moment: datetime) -> Offsets:
-        """For every partition, the first offset at or after a time, or its next one."""
         ...
 
     def check(self, position: Offsets) -> None:

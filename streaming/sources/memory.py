@@ -36,7 +36,6 @@ from streaming.sources.readers import LogSource
 from streaming.sources.rows import Row, message_bytes, to_arrow, to_batches
 
 POSITION = SOURCE_SCHEMA.get_field_index("position")
-TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
 
 ID_FILE = "id"
 """File beside the partitions of a topic, with its unique id."""
@@ -164,20 +163,6 @@ class MemoryLog(DenseLog):
                     found[topic, int(file.stem)] = (base + first, base + lines)
         self._verify()
         return found
-
-    def at_time(self, moment: datetime) -> Offsets:
-        """By the messages' own timestamps."""
-        return {
-            (topic, number): next(
-                (
-                    int(row[POSITION])
-                    for row in self._rows(Range(topic, number, low, high))
-                    if row[TIMESTAMP] >= moment
-                ),
-                high,
-            )
-            for (topic, number), (low, high) in self.bounds().items()
-        }
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
         """Rows in the files after `position`."""

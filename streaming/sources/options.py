@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+
+QUERY_GROUP = "storelake-"
+"""Begin of the option `groupId` of a query; the names of its streams follow, joined by `+`."""
+
+
+def replaces(group: str, other: str) -> bool:
+    """Whether a query has taken over all streams of another one, by their groups, and has more.
+
+    The other one ran before two queries were joined, or before a release added a stream.
+    """
+    mine, its = (set(one.removeprefix(QUERY_GROUP).split("+")) for one in (group, other))
+    return group.startswith(QUERY_GROUP) and other.startswith(QUERY_GROUP) and its < mine
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """Topics by name, or all that match a pattern, including later ones.
+    """Topics by name."""
 
-    Attributes:
-        names: of the topics.
-        pattern: a regular expression for the whole name; then there are no names.
-    """
-
-    names: tuple[str, ...] = ()
-    pattern: str | None = None
+    names: tuple[str, ...]
 
     def among(self, present: Iterable[str]) -> list[str]:
         """The topics to read, sorted.
 
         Raises:
-            LookupError: a named topic is not present, or none matches the pattern.
+            LookupError: a topic is not present.
         """
         there = set(present)
         for name in self.names:
             if name not in there:
                 raise LookupError(f"topic {name} does not exist; `storelake up` makes the topics")
-        if self.pattern is None:
-            return sorted(self.names)
-        found = sorted(name for name in there if re.fullmatch(self.pattern, name))
-        if not found:
-            raise LookupError(f"no topic fits the pattern {self.pattern}")
-        return found
+        return sorted(self.names)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,6 @@ class ReadOptions:
 
     topics: Subscription
     starting: str = "earliest"
-    starting_time: datetime | None = None
     max_rows: int = 20_000
     max_bytes: int = 32 * 1024 * 1024
     prefetch_rows: int = 2_000
@@ -90,9 +88,8 @@ class ReadOptions:
         """Parse and check the options; `ValueError` names a wrong one."""
         given = {k.lower(): v for k, v in options.items()}
         names = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
-        topics = Subscription(names, given.get("subscribepattern"))
-        if bool(topics.names) == bool(topics.pattern):
-            raise ValueError("option 'subscribe' or 'subscribePattern' must name topics, not both")
+        if not names:
+            raise ValueError("option 'subscribe' must name topics")
         starting = given.get("startingoffsets", "earliest")
         if starting not in ("earliest", "latest") and not _is_json_object(starting):
             raise ValueError("option 'startingOffsets' is earliest, latest, or JSON by topic")
@@ -100,9 +97,8 @@ class ReadOptions:
         if loss not in ("fail", "continue"):
             raise ValueError("option 'onDataLoss' is fail or continue")
         return cls(
-            topics,
+            Subscription(names),
             starting,
-            _moment(given.get("startingtimestamp")),
             max_rows=_whole_number(given, "maxRowsPerBatch", cls.max_rows, at_least=1),
             max_bytes=_whole_number(given, "maxBytesPerBatch", cls.max_bytes, at_least=1),
             prefetch_rows=_whole_number(given, "prefetchRows", cls.prefetch_rows, at_least=0),
@@ -125,15 +121,6 @@ def _is_json_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
-
-
-def _moment(millis: str | None) -> datetime | None:
-    """Option `startingTimestamp`: milliseconds since 1970 in UTC, as in Spark's Kafka source."""
-    if millis is None:
-        return None
-    if not (millis.isascii() and millis.isdigit()):
-        raise ValueError("option 'startingTimestamp' is a number of milliseconds since 1970")
-    return datetime.fromtimestamp(int(millis) / 1000, tz=timezone.utc)
 
 
 def _whole_number(given: Mapping[str, str], option: str, default: int, at_least: int) -> int:

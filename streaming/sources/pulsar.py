@@ -11,7 +11,8 @@ Guarantees are those of `log.py`. Pulsar's own (docs/adr/0011 has the reasons):
 - A durable subscription named `groupId` keeps messages for the stream, from the last entry of a
   finished batch on. The first message of a reader must come from the ledger of its position, and at
   each change of ledgers it checks with the broker that none between them is missing: so it notices
-  messages that were deleted unread.
+  messages that were deleted unread. Streams that share a query share a subscription; it replaces
+  those of queries that had only some of them, which it deletes.
 - While a broker is away, restarts or unloads a topic, the planner waits for 30 s and a task for
   `fetchTimeoutSeconds`; then they fail with an error that names the broker, and the runner retries.
   A topic that is deleted during a read is an error.
@@ -30,8 +31,8 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -51,7 +52,7 @@ from streaming.sources.log import (
     lost,
     split,
 )
-from streaming.sources.options import ReadOptions, Subscription
+from streaming.sources.options import ReadOptions, Subscription, replaces
 from streaming.sources.readers import LogSource
 from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_arrow, to_batches
 
@@ -209,12 +210,6 @@ class Administration:
         except (httpx.HTTPError, ValueError) as error:
             raise UnreachableError(f"Pulsar at {self._url} does not answer: {error}") from error
 
-    def topics(self, namespace: str) -> list[str]:
-        """The topics of `tenant/namespace` by their full names, partitioned ones as one."""
-        plain = self._get(f"/persistent/{namespace}") or []
-        whole = self._get(f"/persistent/{namespace}/partitioned") or []
-        return [*whole, *(t for t in plain if re.sub(r"-partition-\d+$", "", t) not in whole)]
-
     def partitions(self, topic: str) -> list[str] | None:
         """The names of a topic's partitions, or its own name; None where there is no topic."""
         found = self._get(f"{_path(topic)}/partitions")
@@ -236,12 +231,14 @@ class Administration:
             closed[ledger] = max(closed[ledger], entry + 1)
         return sorted((one, entries) for one, entries in closed.items() if entries)
 
-    def at_time(self, name: str, moment: datetime) -> tuple[int, int]:
-        """(ledger, entry) of the first message published at or after a time, or after the last."""
-        found = self._get(f"{_path(name)}/messageid/{int(moment.timestamp() * 1000)}")
-        if found is None:
-            raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
-        return int(found["ledgerId"]), int(found["entryId"])
+    def subscriptions(self, name: str) -> list[str]:
+        """The durable subscriptions of one partition."""
+        return self._get(f"{_path(name)}/subscriptions") or []
+
+    def unsubscribe(self, name: str, subscription: str) -> bool:
+        """Delete a subscription of one partition; returns False where it has a consumer."""
+        path = f"{_path(name)}/subscription/{quote(subscription, safe='')}"
+        return self._client.delete(path).is_success
 
 
 def _path(topic: str) -> str:
@@ -364,7 +361,7 @@ class PulsarLog:
 
     def _look_up(self) -> dict[Partition, str]:
         found: dict[Partition, str] = {}
-        for topic in self._names():
+        for topic in sorted(self._topics.names):
             names = self._admin.partitions(topic)
             if names is None:
                 raise (
@@ -379,16 +376,6 @@ class PulsarLog:
             raise _gone(topic)
         return found
 
-    def _names(self) -> list[str]:
-        pattern = self._topics.pattern
-        if pattern is None:
-            return sorted(self._topics.names)
-        namespace = "/".join(pattern.split("/")[2:4])
-        try:
-            return self._topics.among(self._admin.topics(namespace))
-        except LookupError as error:
-            raise PulsarUnavailableError(str(error)) from None
-
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """Offsets of the first message and after the last entry; (0, 0) of an empty partition."""
         found: dict[Partition, tuple[int, int]] = {}
@@ -399,14 +386,6 @@ class PulsarLog:
                 (first, _), (last, entries) = ledgers[0], ledgers[-1]
                 found[partition] = pack(first, 0, 0), _behind(last, entries - 1)
         return found
-
-    def at_time(self, moment: datetime) -> Offsets:
-        """Offsets by the broker's search for publish times."""
-        bounds = self.bounds()
-        return {
-            partition: min(pack(*self._admin.at_time(name, moment), 0), bounds[partition][1])
-            for partition, name in self._partitions().items()
-        }
 
     def behind(self, position: Offsets) -> int:
         """Number of entries in the ledgers; a batch of a producer is one entry."""
@@ -456,7 +435,12 @@ class PulsarLog:
 
     def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
         """Read ahead. Each partition gets an equal share, then those with more get the rest."""
-        self.check(position)
+        began = time.monotonic()
+        try:
+            self.check(position)
+        except UnreachableError as error:
+            self._wait_for_broker(self._connection.admin_url, began, error)
+            return position, 0
         end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
         counts = dict.fromkeys(end, 0)
         hungry, left, room, cut = self._in_turn(end), limit.rows, limit.bytes, False
@@ -523,8 +507,11 @@ class PulsarLog:
             # The reader has consumed a later message; the next reader starts at the position.
             self._readers.pop(partition).close()
             raise
-        except pulsar.PulsarException as error:
-            self._readers.pop(partition, None)
+        except (pulsar.PulsarException, UnreachableError) as error:
+            # It may have consumed a message, too; the client keeps a reader that is not closed.
+            if (broken := self._readers.pop(partition, None)) is not None:
+                with suppress(pulsar.PulsarException):
+                    broken.close()
             self._known_at = 0.0  # look up now, and before the next read, whether it was deleted
             self._partitions()
             self._wait_for_broker(name, began, error)
@@ -551,6 +538,19 @@ class PulsarLog:
                 initial_position=pulsar.InitialPosition.Earliest,
                 receiver_queue_size=1,
             )
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        """Delete the subscriptions of queries whose streams this one has; a failure is only logged.
+
+        Nobody reads them any more, so the broker would keep every message for them.
+        """
+        try:
+            for other in self._admin.subscriptions(name):
+                if replaces(self._group, other) and self._admin.unsubscribe(name, other):
+                    log.info("%s: subscription %s deleted", name, other)
+        except (PulsarUnavailableError, httpx.HTTPError) as error:
+            log.warning("%s: subscriptions not looked up: %s", name, error)
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
         """By the entries read ahead, where they are known."""
@@ -628,7 +628,7 @@ class PulsarSource(LogSource):
     def connect(self, options: ReadOptions) -> PulsarLog:
         """Topics are written as `persistent://tenant/namespace/topic`."""
         topics = options.topics
-        for name in (*topics.names, *filter(None, [topics.pattern])):
+        for name in topics.names:
             if not re.match(r"persistent://[^/]+/[^/]+/[^/]", name):
                 raise ValueError(f"{name} is not written as persistent://tenant/namespace/topic")
         cluster = PulsarConnection(

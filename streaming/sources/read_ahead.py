@@ -55,6 +55,9 @@ class ReadAhead(Generic[M]):
     ) -> tuple[list[M], Offsets]:
         """The first messages of all partitions in turn, and the offsets after them.
 
+        A batch that takes all of them ends where reading stands: behind the offsets without a
+        message (compaction, transactions), and not behind messages that were not added yet.
+
         Args:
             limit: of the batch; a first message that is larger is taken alone.
             end: latest end of the batch, by partition; None: of the added messages.
@@ -68,8 +71,8 @@ class ReadAhead(Generic[M]):
             taken.append(message)
             size += more
             reached[partition] = offset + 1
-        # A batch may end at offsets without a message (compaction, transactions).
-        return taken, {**reached, **(end or {})}
+        latest = self._seen if end is None else end
+        return taken, {p: min(seen, latest[p]) for p, seen in self._seen.items()}
 
     def _in_turn(
         self, end: Mapping[Partition, int] | None

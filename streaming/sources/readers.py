@@ -73,9 +73,7 @@ class LogBatchReader(DataSourceReader):
 
 
 def _start(broker: Log, options: ReadOptions) -> Offsets:
-    """Offsets where a read without a checkpoint starts; a time overrides `startingOffsets`."""
-    if options.starting_time is not None:
-        return broker.at_time(options.starting_time)
+    """Offsets where a read without a checkpoint starts."""
     return starting_offsets(broker.bounds(), options.starting, broker.origin)
 
 
@@ -190,7 +188,9 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
             if from_ == at and at != end:
                 found.append(rows)
                 at = to
-        return map(self._form, found) if found and at == end else None
+        if not found or at != end:
+            return None
+        return map(self._form, (rows for rows in found if rows.num_rows))
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches, in a Python worker."""

@@ -24,8 +24,14 @@ from infra.local.kafka import KafkaService
 from infra.local.passwords import with_secrets
 from infra.local.process import wait_until
 from infra.local.provision import ensure_topics
-from infra.local.pulsar import PulsarService, ensure_pulsar_topic
+from infra.local.pulsar import (
+    RETENTION,
+    PulsarService,
+    _administration,
+    ensure_pulsar_topic,
+)
 from streaming.sources.kafka import KafkaLog
+from streaming.sources.log import Limit
 from streaming.sources.options import Subscription
 from streaming.sources.pulsar import PulsarConnection, PulsarLog, PulsarUnavailableError
 from tests.conftest import free_ports
@@ -161,10 +167,12 @@ def deliver(pulsar: PulsarSettings) -> str | None:
         transport.close()
 
 
-def pulsar_log(pulsar: PulsarSettings, token: str | None) -> PulsarLog:
+def pulsar_log(
+    pulsar: PulsarSettings, token: str | None, group: str = "storelake-test"
+) -> PulsarLog:
     ca = str(pulsar.tls_ca_file)
     connection = PulsarConnection(pulsar.url, pulsar.admin, token, ca)
-    return PulsarLog(Subscription((pulsar.detections,)), connection, "storelake-test")
+    return PulsarLog(Subscription((pulsar.detections,)), connection, group)
 
 
 def test_a_frame_of_a_camera_arrives_at_the_streams(pulsar: PulsarSettings) -> None:
@@ -193,3 +201,27 @@ def test_without_a_valid_token_nothing_is_read(pulsar: PulsarSettings, token: st
 def test_plaintext_against_the_tls_of_pulsar_sends_nothing(pulsar: PulsarSettings) -> None:
     with pytest.raises(AwayError):
         deliver(pulsar.model_copy(update={"security": "token"}))
+
+
+def test_a_namespace_keeps_messages_from_its_first_moment(pulsar: PulsarSettings) -> None:
+    tenant, namespace, _ = pulsar.detections.removeprefix("persistent://").split("/")
+    with _administration(pulsar, SECONDS) as admin:
+        kept = admin.get(f"/namespaces/{tenant}/{namespace}/retention").json()
+    assert kept == RETENTION
+
+
+def test_streams_delete_the_subscription_of_a_query_that_theirs_has_replaced(
+    pulsar: PulsarSettings,
+) -> None:
+    token, group = pulsar.token_of("streams"), "storelake-bronze+footfall"
+    for one in ("storelake-footfall", group):
+        with closing(pulsar_log(pulsar, token, one)) as log:
+            log.poll({}, Limit(1, 1))
+    name = pulsar.detections.replace("://", "/")
+    with _administration(pulsar, SECONDS) as admin:
+        held = [
+            set(admin.get(f"/{name}-partition-{number}/subscriptions").json())
+            for number in range(pulsar.partitions)
+        ]
+    assert not any("storelake-footfall" in of_one for of_one in held)
+    assert any(group in of_one for of_one in held)

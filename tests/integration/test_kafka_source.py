@@ -27,6 +27,7 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from streaming.source import UNREADABLE_HEADER
 from streaming.sources.kafka import KafkaSource
+from streaming.sources.log import from_wire
 from streaming.sources.readers import LogStreamReader
 from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite
 from tests.support.spark_local import end_spark, start_spark
@@ -229,3 +230,28 @@ def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_
 
     assert wait_until(reads, 60)
     reader.stop()
+
+
+def test_a_stream_that_has_read_everything_is_behind_an_aborted_transaction_too(
+    services: Settings, admin: AdminClient
+) -> None:
+    topic = f"transactions-{time.monotonic_ns()}"
+    admin.create_topics([NewTopic(topic, 1, 1)], operation_timeout=20)[topic].result(30)
+    where = {"kafka.bootstrap.servers": services.kafka.bootstrap, "fetchTimeoutSeconds": "30"}
+    source = KafkaSource({**where, "subscribe": topic})
+    reader, broker = source.streamReader(StructType()), source.open_log()
+    start = reader.latestOffset()  # from here on the planner reads what arrives by itself
+    producer = Producer({"bootstrap.servers": services.kafka.bootstrap, "transactional.id": topic})
+    producer.init_transactions(30)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(topic, b"1")
+        end(30)
+    try:
+        assert wait_until(lambda: not broker.behind(from_wire(reader.latestOffset())), 30)
+        read = reader.getCache(start, reader.latestOffset())
+        assert read is not None
+        assert sum(batch.num_rows for batch in read) == 1
+    finally:
+        reader.stop()
+        broker.close()

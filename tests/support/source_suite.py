@@ -16,17 +16,12 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from infra.local.process import wait_until
 from streaming.runtime.session import log_source
 from streaming.sources.generations import as_option
 from streaming.sources.log import Log
 from streaming.sources.options import Generation
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-
-
-def now() -> datetime:
-    return datetime.now(tz=timezone.utc)
 
 
 class Write(Protocol):
@@ -311,30 +306,6 @@ class SourceSuite:
         assert reader(startingOffsets="latest").values() == []
         shop.fill(topic, 2, start=3)
         assert reader(startingOffsets="latest").values() == [3, 4]
-
-    def test_a_stream_may_start_at_a_time(
-        self, shop: Shop, topic: str, reader: Callable[..., Reader]
-    ) -> None:
-        for number in range(2):
-            shop.write(topic, b"%d" % number, partition=number, timestamp=now())
-        noon = now()
-        assert wait_until(lambda: now() > noon + timedelta(milliseconds=2), 5)
-        for number in range(2, 4):
-            shop.write(topic, b"%d" % number, timestamp=now())
-        millis = str(int(noon.timestamp() * 1000) + 1)
-        assert reader(startingTimestamp=millis).values() == [2, 3]
-
-    def test_a_pattern_takes_every_topic_that_fits_also_one_made_later(
-        self, shop: Shop, topic: str, reader: Callable[..., Reader]
-    ) -> None:
-        pattern = f"{topic}(-b)?"
-        shop.create_topic(f"{topic}-other", 1)
-        shop.fill(f"{topic}-other", 1, start=9)
-        shop.fill(topic, 2)
-        assert reader(None, subscribePattern=pattern).values() == [0, 1]
-        shop.create_topic(f"{topic}-b", 1)
-        shop.fill(f"{topic}-b", 2, start=2)
-        assert reader(None, subscribePattern=pattern).values() == [2, 3]
 
     # Trouble
 

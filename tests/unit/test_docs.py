@@ -50,7 +50,7 @@ def test_every_table_has_a_section_with_every_column() -> None:
 
 def test_every_setting_is_shown_with_its_variable_type_and_default() -> None:
     page = settings_page(ROOT)
-    assert "| `STORELAKE_KAFKA__PORT` | integer | `19092` |" in page
+    assert "| `STORELAKE_KAFKA__PORT` | integer ≥0, ≤65535 | `19092` |" in page
     assert "| `STORELAKE_STREAMS__WATERMARK` | duration | `PT5M` |" in page
     assert "| `STORELAKE_JAVA_HOME` or `JAVA_HOME` | path | none |" in page
     assert "integer ≥1" in page

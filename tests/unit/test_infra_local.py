@@ -13,11 +13,14 @@ import tarfile
 import threading
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 from pydantic import SecretStr
 
+from conf.processes import has_ended, started
 from conf.settings import Settings, SettingsError
 from infra.errors import ServiceError
 from infra.local import checks, go, jars, locks, passwords, places
@@ -25,9 +28,12 @@ from infra.local.checks import Java
 from infra.local.daemon import Daemon
 from infra.local.kafka import KafkaService
 from infra.local.minio import MinioService
+from infra.local.pid_files import PidRecord, write_record
 from infra.local.postgres import PostgresService, drop_stale_lock, end_orphans
 from infra.local.process import Account, wait_until
-from infra.local.pulsar import PulsarService
+from infra.local.program_status import require_free
+from infra.local.programs import MANAGED
+from infra.local.pulsar import PulsarService, ensure_pulsar_topic
 from infra.local.services import reset, status, up
 from infra.local.tool import run_tool
 from tests.conftest import free_ports
@@ -74,6 +80,25 @@ def test_a_free_port_passes(host: str) -> None:
 def test_what_is_no_port_is_named_with_the_setting(port: int) -> None:
     with pytest.raises(ServiceError, match=rf"Port {port} for Kafka cannot be used .*X__PORT"):
         checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
+
+
+@needs_ipv6
+def test_every_port_may_be_one_of_ipv6(own: Settings) -> None:
+    gateway, console = ({"host": "::1", "port": free_ports(1)[0]} for _ in range(2))
+    settings = own.model_copy(
+        update={
+            "gateway": own.gateway.model_copy(update=gateway),
+            "console": own.console.model_copy(update=console),
+            "metrics_host": "::1",
+        }
+    )
+    assert settings.gateway.url == f"http://[::1]:{gateway['port']}"
+    require_free(settings, MANAGED)
+    with (
+        socket.create_server(("::1", gateway["port"]), family=socket.AF_INET6),
+        pytest.raises(ServiceError, match=f"Port {gateway['port']} .*is taken"),
+    ):
+        require_free(settings, MANAGED)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "shop.example"])  # noqa: S104
@@ -153,6 +178,34 @@ def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_
     finally:
         outsider.kill()
         outsider.wait()
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_process_is_found_again_after_the_clock_was_set(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    pid = daemon.spawn(SLEEPER, cwd=tmp_path)
+    booted = psutil.boot_time() + seconds  # the system counts it back from the present time
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: booted)
+    found = daemon.find()
+    assert found is not None
+    assert found.pid == pid
+    assert not has_ended(pid, started(found))
+    assert daemon.stop() == "graceful"
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_session_of_another_boot_is_not_ended_for_its_pid(daemon: Daemon, tmp_path: Path) -> None:
+    leaves = [sys.executable, "-c", "import subprocess as s; print(s.Popen(['sleep', '99']).pid)"]
+    leader = subprocess.Popen(leaves, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    foreign = psutil.Process(int(leader.communicate()[0]))
+    try:
+        for machine, left in (("another-boot/pid:[1]", False), ("", True)):
+            record = PidRecord(leader.pid, 0.0, SLEEPER, machine=machine)
+            write_record(daemon.pid_file, record)
+            assert [one.pid for one in daemon._left()] == [foreign.pid] * left
+    finally:
+        foreign.kill()
 
 
 def test_a_lower_priority_applies_to_the_children_of_a_process() -> None:
@@ -532,3 +585,29 @@ def test_a_tool_ends_when_the_user_interrupts() -> None:
     threading.Timer(0.2, cancel.set).start()
     with pytest.raises(ServiceError, match="was interrupted"):
         run_tool(SLEEPER, "Sleeping", cancel)
+
+
+def test_a_namespace_keeps_messages_also_where_the_up_that_made_it_was_broken_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+    broken_off = [httpx.ReadTimeout("the broker is busy")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if request.method == "PUT" and path in made:
+            return httpx.Response(409)
+        if "/namespaces/retail/metadata" in made and broken_off:
+            raise broken_off.pop()
+        made[path] = json.loads(request.content or b"null")
+        return httpx.Response(200, json=["standalone"])
+
+    def administration(*_: object) -> httpx.Client:
+        return httpx.Client(base_url="http://pulsar", transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr("infra.local.pulsar._administration", administration)
+    with pytest.raises(ServiceError, match="busy"):
+        ensure_pulsar_topic(settings.pulsar)
+    assert ensure_pulsar_topic(settings.pulsar)
+    namespace = made["/namespaces/retail/metadata"]
+    assert namespace.get("retention_policies") or made.get("/namespaces/retail/metadata/retention")

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from conf.errors import KafkaUnavailableError
 from conf.kafka import client_config, producer_config
-from conf.settings import KafkaSettings
+from conf.settings import KafkaSettings, Settings, SettingsError
 from gateway.kafka import KafkaPublisher
 from inference_service.publishers.kafka import KafkaEventTransport
+from infra.local.kafka import KafkaService
+from infra.local.provision import ensure_topics
 from simulator.transport import KafkaTransport
 from streaming.sinks.kafka_producer import DlqProducer, produce
 from streaming.sinks.redrive import Redriver
@@ -45,6 +47,23 @@ def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() 
     assert (made["linger.ms"], made["client.id"]) == ("50", "till")
     assert int(made["socket.timeout.ms"]) <= 30_000
     Producer(made)  # librdkafka accepts each of them
+
+
+@pytest.mark.parametrize("name", ["gateway", "quarantine", "redrive", "simulator", "cameras"])
+def test_an_option_that_does_not_exist_is_named(name: str) -> None:
+    kafka = open_kafka(client_options={"linger.millis": "5"})
+    with pytest.raises(SettingsError, match=r"linger\.millis.*STORELAKE_KAFKA__CLIENT_OPTIONS"):
+        PRODUCERS[name][1](kafka)
+
+
+def test_a_broker_with_wrong_options_states_them_and_gets_no_topics(settings: Settings) -> None:
+    kafka = settings.kafka.model_copy(
+        update={"client_options": {"linger.millis": "5"}, "security": "plaintext"}
+    )
+    service = KafkaService(settings.model_copy(update={"kafka": kafka}))
+    assert "linger.millis" in service.complaint()
+    with pytest.raises(SettingsError, match=r"linger\.millis"):
+        ensure_topics(kafka)
 
 
 WEAKENED = {"acks": "0", "enable.idempotence": "false", "delivery.timeout.ms": "7"}
@@ -124,7 +143,7 @@ def test_a_rejected_message_that_finds_no_room_is_an_error_of_the_broker(
 
 
 def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.sources.kafka.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("streaming.sources.kafka_topics.CALL_SECONDS", 0.5)
     kafka = away()
     log = KafkaLog(
         Subscription(("t",)), {"bootstrap.servers": kafka.bootstrap, "log_level": "0"}, "g"

@@ -55,9 +55,6 @@ class FakeLog(DenseLog):
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         return {p: (self.low[p], self.high[p]) for p in self.high}
 
-    def at_time(self, moment: datetime) -> Offsets:
-        return dict(self.high)
-
     def topic_ids(self) -> dict[str, str]:
         return {}
 
@@ -246,9 +243,7 @@ def test_options_are_found_in_any_case() -> None:
     ("given", "named"),
     [
         ({"subscribe": " , "}, "subscribe"),
-        ({"subscribePattern": "orders.*"}, "not both"),
         ({"startingOffsets": "yesterday"}, "startingOffsets"),
-        ({"startingTimestamp": "yesterday"}, "startingTimestamp"),
         ({"startingOffsets": "{broken"}, "startingOffsets"),
         ({"onDataLoss": "ignore"}, "onDataLoss"),
         ({"maxRowsPerBatch": "many"}, "maxRowsPerBatch"),

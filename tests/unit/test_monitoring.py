@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from dashboard.alert_rules import alert_rules
+from gateway.metrics import GatewayMetrics
 from tests.support.grafana import DASHBOARDS as FOLDER
 from tests.support.grafana import panels
 from tests.support.prometheus_local import read_alerts, tool
@@ -58,6 +59,52 @@ def test_an_alert_queries_served_series_and_has_a_runbook_entry(
     assert alert["annotations"]["summary"]
     assert alert["annotations"]["description"]
     assert f"- `{alert['alert']}`: {alert['annotations']['action']}\n" in RUNBOOK
+
+
+FOOTFALL = {"stream": "footfall"}
+ROWS = 'storelake_stream_input_rows_total{stream="footfall"}'
+TIME = 'storelake_stream_watermark_timestamp_seconds{stream="footfall"}'
+CREATED = {"topic": "order-created"}
+EVENTS = 'storelake_gateway_events_total{topic="order-created",outcome="%s"}'
+TAKEN = {EVENTS % "accepted": "0+10x100"}
+
+
+@pytest.mark.parametrize(
+    ("alert", "fires", "series"),
+    [
+        # Of one batch after a start, and of an idle shop behind it.
+        ("StreamWatermarkStuck", None, {ROWS: "0x55 500x100", TIME: "_x55 1000x100"}),
+        ("StreamWatermarkStuck", FOOTFALL, {ROWS: "0+50x100", TIME: "1000x100"}),
+        ("StreamWatermarkStuck", None, {ROWS: "0+50x100", TIME: "1000+15x100"}),
+        ("GatewayManyRefused", CREATED, TAKEN | {EVENTS % "invalid_event": "0+5x100"}),
+        # No till is to blame for a database that is away.
+        ("GatewayManyRefused", None, TAKEN | {EVENTS % "keys_unavailable": "0+5x100"}),
+    ],
+)
+def test_an_alert_fires_when_it_should(
+    tmp_path: Path, alert: str, fires: dict[str, str] | None, series: dict[str, str]
+) -> None:
+    (rule,) = [one for one in read_alerts() if one["alert"] == alert]
+    bare = {name: rule[name] for name in ("alert", "expr", "for")}
+    firing = [] if fires is None else [{"exp_labels": fires}]
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": "20m", "alertname": alert, "exp_alerts": firing}],
+    }
+    rules, cases = tmp_path / "rules.yml", tmp_path / "cases.yml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [bare]}]}))
+    cases.write_text(yaml.safe_dump({"rule_files": [str(rules)], "tests": [case]}))
+    done = subprocess.run(
+        [tool("promtool"), "test", "rules", cases], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_first_event_that_kafka_does_not_take_is_an_increase() -> None:
+    served = GatewayMetrics(["order-created"]).text().decode()
+    series = 'storelake_gateway_events_total{outcome="broker_unavailable",topic="order-created"}'
+    assert f"{series} 0.0" in served
 
 
 def test_the_runbook_names_no_alert_that_is_gone() -> None:

@@ -62,3 +62,18 @@ def test_more_is_to_be_read_until_the_end_or_the_bytes_are_there() -> None:
     assert queue.holds({A: 3, B: 0}, 20)
     # What lies behind the share of its partition makes no batch.
     assert not queue.holds({A: 0, B: 1}, 20)
+
+
+def test_all_that_was_added_ends_behind_the_marker_of_its_transaction() -> None:
+    queue = ReadAhead[int]({A: 0, B: 4})
+    queue.add(A, 0, 1, 0)
+    queue.ends(A, 2)
+    queue.ends(B, 9)
+    assert queue.within(Limit(MANY, MANY)) == ([0], {A: 2, B: 9})
+
+
+def test_a_batch_that_is_full_by_bytes_does_not_promise_messages_that_nobody_has_measured() -> None:
+    queue = ahead([10], [100] * 5)
+    end: Offsets = {A: 1_000, B: 1}
+    assert queue.holds(end, 200)
+    assert queue.within(Limit(MANY, 200), end) == ([(0, 0), (1, 0)], {A: 1, B: 1})

@@ -167,6 +167,35 @@ def test_a_value_that_does_not_fit_is_named_with_its_path(set_: pytest.MonkeyPat
         load_settings()
 
 
+@pytest.mark.parametrize("branch", ["KAFKA", "GATEWAY", "POSTGRES", "CONSOLE"])
+@pytest.mark.parametrize("port", ["-5", "70000"])
+def test_a_port_that_tcp_does_not_have_is_refused(
+    set_: pytest.MonkeyPatch, branch: str, port: str
+) -> None:
+    set_.setenv(f"STORELAKE_{branch}__PORT", port)
+    with pytest.raises(SettingsError, match=rf"{branch.lower()}\.port"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("STREAMS__WATERMARK", "-PT5M"),
+        ("STREAMS__LEDGER_KEEP", "-P7D"),
+        ("RETENTION__DETECTIONS", "-P3D"),
+        ("GATEWAY__ACK_TIMEOUT_SECONDS", "nan"),
+        ("GATEWAY__ACK_TIMEOUT_SECONDS", "inf"),
+        ("GATEWAY__ACK_TIMEOUT_SECONDS", "-5"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(
+    set_: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    set_.setenv(f"STORELAKE_{variable}", value)
+    with pytest.raises(SettingsError, match=variable.lower().replace("__", r"\.")):
+        load_settings()
+
+
 def test_a_misspelt_variable_of_a_branch_is_refused(set_: pytest.MonkeyPatch) -> None:
     set_.setenv("STORELAKE_KAFKA__PROT", "1")
     with pytest.raises(SettingsError, match=r"kafka\.prot"):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -203,6 +204,24 @@ def test_the_pauses_grow_up_to_a_cap(sandbox: Sandbox, caplog: pytest.LogCapture
     messages = caplog.messages
     pauses = [line.rsplit("again in ", 1)[1] for line in messages if "again in" in line]
     assert pauses == ["0.1 s", "0.1 s", "0.2 s", "0.2 s", "0.2 s"]
+
+
+def set_clock_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an hour, for the supervisor."""
+    clock = SimpleNamespace(time=lambda: time.time() - 3600, monotonic=time.monotonic)
+    for module in ("supervisor", "children"):
+        monkeypatch.setattr(f"infra.local.{module}.time", clock)
+
+
+def test_a_pause_ends_also_where_the_clock_was_set_back(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify(sandbox, {"restart_base_seconds": 100, "restart_max_seconds": 100}, gateway=FAILS)
+    sandbox.want("gateway")
+    sandbox.start()
+    assert wait_until(lambda: sandbox.status("gateway").again_at is not None, PATIENCE)
+    set_clock_back(monkeypatch)
+    assert wait_until(lambda: sandbox.status("gateway").restarts == 1, PATIENCE)
 
 
 def test_a_new_request_for_a_program_that_was_given_up_is_another_try(
@@ -446,8 +465,9 @@ def test_a_service_that_was_killed_comes_back(sandbox: Sandbox, server: SmallSer
     assert sandbox.status("kafka").note.startswith("It ended")
 
 
+@pytest.mark.parametrize("clock", ["runs on", "set back"])
 def test_a_service_that_stopped_answering_is_reported_then_killed_and_started_again(
-    sandbox: Sandbox, server: SmallServer
+    sandbox: Sandbox, server: SmallServer, monkeypatch: pytest.MonkeyPatch, clock: str
 ) -> None:
     notify(sandbox, {"silent_seconds": 2.0})
     sandbox.want("kafka")
@@ -457,6 +477,8 @@ def test_a_service_that_stopped_answering_is_reported_then_killed_and_started_ag
     assert hung is not None
     assert wait_until(lambda: sandbox.status("kafka").answered, PATIENCE)
     since = time.time()
+    if clock == "set back":
+        set_clock_back(monkeypatch)
 
     hung.suspend()
 
