@@ -88,7 +88,7 @@ def open_client(kind: Callable[..., Client], config: Mapping[str, Any], **more: 
         more: arguments of the class, such as a logger.
 
     Raises:
-        SettingsError: librdkafka refuses an option, or a value of one.
+        SettingsError: librdkafka refuses an option, or a value such as a file that is not there.
     """
     from confluent_kafka import KafkaException  # noqa: PLC0415 - planners load it without need
 
@@ -99,7 +99,7 @@ def open_client(kind: Callable[..., Client], config: Mapping[str, Any], **more: 
     except KafkaException as error:
         raise SettingsError(
             f"Kafka's client refuses its options ({error.args[0].str()}): correct "
-            "STORELAKE_KAFKA__CLIENT_OPTIONS."
+            "STORELAKE_KAFKA__CLIENT_OPTIONS, or STORELAKE_KAFKA__TLS_CA_FILE."
         ) from error
 
 

@@ -20,7 +20,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from conf.kafka import KEY_PARTITIONER, Rejections, open_client, producer_config
-from conf.settings import KafkaSettings
+from conf.settings import KafkaSettings, SettingsError
 from gateway.producer import BrokerView, Outcome, OutgoingMessage, Receipt
 from gateway.rejections import TooLargeError, UnavailableError
 
@@ -144,8 +144,8 @@ class KafkaPublisher:
             try:
                 self._producer = self._connect()
                 log.error("producer_replaced", reason=error.str())
-            except KafkaException as failed:  # such as a certificate that is away: the next tries
-                log.error("producer_not_replaced", reason=failed.args[0].str())
+            except SettingsError as failed:  # such as a certificate that is away: the next tries
+                log.error("producer_not_replaced", reason=str(failed))
         return self._rejection(error)
 
     def _rejection(self, error: KafkaError) -> TooLargeError | UnavailableError:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -156,48 +154,6 @@ def test_when_the_broker_is_back_everything_leaves_in_order(
     assert numbers(transport) == list(range(16))
     assert publisher.counts.on_disk == 0
     assert not list((tmp_path / "spool").glob("*.db"))
-
-
-class FullDisk:
-    """A spool's file from which nothing can be deleted, as long as it is full."""
-
-    def __init__(self, file: sqlite3.Connection) -> None:
-        self.file, self.full = file, True
-
-    def __enter__(self) -> None:
-        self.file.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.file.__exit__(*error)
-
-    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        if self.full and statement.startswith("DELETE"):
-            raise sqlite3.OperationalError("database or disk is full")
-        return self.file.execute(statement, *values)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-
-def test_what_is_acknowledged_while_the_disk_is_full_is_deleted_later(
-    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
-) -> None:
-    transport.away = True
-    publisher = opened()
-    for n in range(7):
-        publisher.publish(b"B01", b"%d" % n)
-    disk = FullDisk(publisher._spool._db)
-    publisher._spool._db = cast("Any", disk)
-    transport.holding, transport.away = True, False
-    assert wait_until(lambda: len(transport.held) == 5, 5)
-    transport.answer()  # in the thread of the broker's client, which an error would end
-    assert wait_until(lambda: publisher.delivered == 7, 5)
-    assert publisher.counts.on_disk == 2
-
-    disk.full = False
-    publisher.publish(b"B01", b"7")
-    assert wait_until(lambda: publisher.counts.on_disk == 0, 5)
-    assert transport.values == [b"%d" % n for n in range(8)]
 
 
 def test_what_was_not_acknowledged_is_reported_kept_and_sent_first_by_the_next_process(
@@ -380,7 +336,7 @@ def test_what_a_process_with_other_cameras_left_behind_is_sent_too(
         (
             "kafka",
             {"bootstrap_servers": "127.0.0.1:1", "client_options": {"linger": "5"}},
-            'No such configuration property: "linger"; check STORELAKE_KAFKA__CLIENT_OPTIONS',
+            'No such configuration property: "linger".*STORELAKE_KAFKA__CLIENT_OPTIONS',
         ),
         (
             "pulsar",
