@@ -17,6 +17,7 @@ from streaming.lake.files import remove_unnamed
 from streaming.lake.iceberg.history import VALIDATED, validated_sequence
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.purge import YOUNG, Purged, purge
+from streaming.lake.protocol import LakeError, Staged
 from tests.support.small_lake import EVENTS, NOON, events, make_tables, open_lake
 
 pytestmark = pytest.mark.requirement("S2")
@@ -87,10 +88,15 @@ def test_a_file_that_a_writer_has_not_finished_is_named_and_ends_nothing(
     assert positions(lake.load(EVENTS)) == ["000002"]
 
 
+def make_old(staged: Staged) -> None:
+    """As if the files had been written long ago."""
+    for file in staged.content.files:
+        os.utime(file.file_path.removeprefix("file://"), (0, 0))
+
+
 def test_a_file_that_is_committed_while_files_are_listed_is_kept(lake: IcebergLake) -> None:
     staged = lake.stage(EVENTS, at(1, 1))
-    for file in staged.content:
-        os.utime(file.file_path.removeprefix("file://"), (0, 0))
+    make_old(staged)
     loads = iter(range(2))
 
     def load() -> IcebergTable:
@@ -100,3 +106,18 @@ def test_a_file_that_is_committed_while_files_are_listed_is_kept(lake: IcebergLa
 
     assert remove_unnamed(load, datetime.now(timezone.utc) - YOUNG) == {}
     assert positions(lake.load(EVENTS)) == ["000001"]
+
+
+def test_a_batch_that_was_stopped_until_its_files_were_removed_as_orphans_runs_again(
+    lake: IcebergLake,
+) -> None:
+    lake.append(EVENTS, at(1, 1), 1)
+    yesterday = IcebergLake(lake.settings, lake.catalog, clock=lambda: NOON)
+    staged = yesterday.stage(EVENTS, at(1, 2))
+    make_old(staged)
+    purged(lake, 0)
+
+    with pytest.raises(LakeError, match="removed as an orphan before it was committed"):
+        lake.append_staged(EVENTS, [staged], 2)
+    assert lake.append_staged(EVENTS, [lake.stage(EVENTS, at(1, 2))], 2) == 1
+    assert positions(lake.load(EVENTS)) == ["000001", "000002"]
