@@ -25,12 +25,11 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-import psutil
 import psycopg
 from psycopg.rows import class_row
 
 from conf.errors import StorelakeError, database_down, first_line
-from conf.processes import has_ended
+from conf.processes import has_ended, seconds_after_boot
 
 log = logging.getLogger("storelake.streams")
 
@@ -93,7 +92,8 @@ class Held:
 
     def _is_gone(self) -> bool:
         """Whether its owner was a process of this machine that has ended."""
-        if self.machine != this_machine() or self.pid is None or self.pid_start is None:
+        here = this_machine()
+        if not here or self.machine != here or self.pid is None or self.pid_start is None:
             return False
         return has_ended(self.pid, self.pid_start)
 
@@ -236,14 +236,13 @@ class Leases:
         return []
 
     def _claim(self, names: Sequence[str]) -> dict[str, Any]:
-        process = psutil.Process()
         return {
             "streams": list(names),
             "owner": self._owner,
             "holder": f"{self.application} (process {os.getpid()} on {gethostname()})",
             "machine": this_machine(),
             "pid": os.getpid(),
-            "pid_start": process.create_time(),
+            "pid_start": seconds_after_boot(os.getpid()),
             "duration": self.duration,
         }
 
