@@ -50,7 +50,7 @@ class FullDisk(IcebergLake):
 
     commits = 2
 
-    def upsert(self, table: Table, rows: Any, time_key: str) -> None:
+    def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:  # type: ignore[override]
         if not self.commits:
             raise OSError("no space left on device")
         self.commits -= 1
