@@ -72,6 +72,14 @@ def test_a_failure_is_tried_again_at_the_next_run_of_maintenance(
     assert service.after(timedelta(minutes=2)) == 1
 
 
+def test_a_clock_that_was_ahead_and_is_set_right_does_not_keep_it_from_running(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(settings, monkeypatch, enabled=True)
+    steps = [timedelta(0), -timedelta(days=365), timedelta(minutes=2)]
+    assert [service.after(step) for step in steps] == [1, 2, 2]
+
+
 def test_it_can_be_switched_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Service(settings, monkeypatch, enabled=False).after(timedelta(days=9)) == 0
 
