@@ -181,7 +181,10 @@ def _join(lake: IcebergLake, table: Table, group: Files) -> bool:
     try:
         join_files(lake, table, group)
     except (ValidationException, FileNotFoundError):
-        lake.load(table)  # raises where the table is gone
+        # The load raises where the table is gone.
+        live = {entry.data_file.file_path for entry in live_files(lake.load(table))}
+        if all(entry.data_file.file_path in live for entry in group):
+            raise  # nobody has replaced them: a file of the table is lost
         return False
     return True
 
