@@ -42,7 +42,8 @@ def apply(
 
     settings = read_settings()
     with progress("retention") as report:
-        purged = apply_retention(settings, older_than or settings.retention.detections, report)
+        age = settings.retention.detections if older_than is None else older_than
+        purged = apply_retention(settings, age, report)
     purged_table(purged).show()
 
 

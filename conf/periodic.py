@@ -1,11 +1,11 @@
-"""The loop of a process that does one job again and again, with logs and metrics."""
+"""The loop of a process that does the same jobs again and again, with logs and metrics."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_periodically(
-    job: Callable[[logging.Logger], None],
+    jobs: Sequence[Callable[[logging.Logger], None]],
     every: timedelta,
     *,
     process: str,
@@ -29,7 +29,7 @@ def run_periodically(
     registry: CollectorRegistry,
     port: int,
 ) -> None:
-    """Run a job until SIGINT or SIGTERM; a run that fails is logged, and the next one follows.
+    """Run jobs in turn until SIGINT or SIGTERM; one that fails is logged, and the next follows.
 
     `process` is its name in log lines, and the branch of its settings; `port` 0 is no metrics.
     """
@@ -40,11 +40,16 @@ def run_periodically(
     variable = f"STORELAKE_{process.upper()}__METRICS_PORT"
     with served(registry, settings.metrics_host, port, variable):
         while not stop.is_set():
-            try:
-                with clear_outages():
-                    job(log)
-            except StorelakeError as error:
-                log.error("run_failed", extra={"error": str(error)})
-            except Exception as error:  # its cause may be gone at the next run
-                log.exception("run_failed", extra={"error": first_line(error)})
+            for job in jobs:
+                _run(job, log)
             stop.wait(every.total_seconds())
+
+
+def _run(job: Callable[[logging.Logger], None], log: logging.Logger) -> None:
+    try:
+        with clear_outages():
+            job(log)
+    except StorelakeError as error:
+        log.error("run_failed", extra={"error": str(error)})
+    except Exception as error:  # its cause may be gone at the next run
+        log.exception("run_failed", extra={"error": first_line(error)})

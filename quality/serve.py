@@ -28,7 +28,7 @@ def serve(settings: Settings, plan: run.ValidationPlan, every: timedelta, engine
         send_lineage(done)
 
     run_periodically(
-        job,
+        (job,),
         every,
         process="quality",
         settings=settings,

@@ -6,7 +6,7 @@ a commit in progress, so only an old one counts as an orphan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from urllib.parse import urlparse
 
@@ -76,7 +76,25 @@ def old_files(disk: fs.FileSystem, iceberg: IcebergTable, before: datetime) -> d
     return {f.path: f.size for f in files if f.mtime < before}
 
 
-def remove_file(disk: fs.FileSystem, path: str) -> bool:
+def remove_unnamed(
+    load: Callable[[], IcebergTable], before: datetime, known: Collection[str] = ()
+) -> dict[str, int]:
+    """Remove files that no snapshot names; returns their paths and bytes.
+
+    Args:
+        load: returns the table as it is now.
+        before: files that were last written then or later may belong to a commit in progress.
+        known: paths of files that do not, whatever their age.
+    """
+    iceberg = load()
+    disk = file_system(iceberg)
+    # First list the files, then those in use: so a commit in between keeps its files.
+    there = dict.fromkeys(known, 0) | old_files(disk, iceberg, before)
+    unnamed = sorted(there.keys() - named_files(load()))
+    return {path: there[path] for path in unnamed if _remove_file(disk, path)}
+
+
+def _remove_file(disk: fs.FileSystem, path: str) -> bool:
     """Delete a file and its checksum file; False where it was gone."""
     try:
         disk.delete_file(path)

@@ -46,8 +46,8 @@ class MaintenancePolicy:
         quiet: files of younger commits are not compacted.
         max_manifests: more small manifests than this are rewritten.
         snapshot_age: older ones are expired; None: `catalog.snapshot_retention`.
-        orphan_age: files that no snapshot names are removed when they are older. It must be longer
-            than the longest commit and the longest read.
+        orphan_age: files that no snapshot names are removed when they were written longer ago. It
+            must be longer than the longest commit; a read has `snapshot_age`.
     """
 
     sort: tuple[str, ...] = ()

@@ -20,13 +20,12 @@ from streaming.lake.files import (
     file_system,
     list_files,
     named_files,
-    old_files,
     path_of,
-    remove_file,
+    remove_unnamed,
 )
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old, retry_conflicts
 from streaming.lake.iceberg.files import read_files, write_files
-from streaming.lake.iceberg.history import HISTORY_TAG, VALIDATED
+from streaming.lake.iceberg.history import HISTORY_TAG, VALIDATED, validated_sequence
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.purge import YOUNG
 from streaming.lake.maintenance.compact import replace_files
@@ -120,11 +119,7 @@ def erase_table(
         replace_files(lake, table)  # manifests without the bounds of the replaced files
     holding = set(files_with(lake.load(table), person))
     _release(lake, table, holding)
-    iceberg = lake.load(table)
-    disk, needed = file_system(iceberg), named_files(iceberg)
-    aged = old_files(disk, iceberg, datetime.now(timezone.utc) - YOUNG)
-    for path in sorted((known | aged.keys()) - needed):
-        remove_file(disk, path)
+    remove_unnamed(lambda: lake.load(table), datetime.now(timezone.utc) - YOUNG, known)
     return changed
 
 
@@ -169,7 +164,7 @@ def _release(lake: IcebergLake, table: Table, holding: set[str]) -> None:
 def _covers(iceberg: IcebergTable, snapshot_id: int) -> bool:
     """Whether the newest snapshot has no rows that are newer than another snapshot."""
     snapshot = iceberg.metadata.snapshot_by_id(snapshot_id)
-    newest = (snapshot.sequence_number or 0) if snapshot else 0
+    newest = validated_sequence(snapshot) if snapshot else 0
     return all((entry.sequence_number or 0) <= newest for entry in live_files(iceberg))
 
 
@@ -209,6 +204,9 @@ def parquet_with(
             with disk.open_input_file(file.path) as source:
                 rows = pq.read_table(source)
         except FileNotFoundError:  # a writer cleaned up after itself
+            continue
+        except pa.ArrowInvalid:  # a writer has not finished it: nobody can say what it holds
+            yield file.path
             continue
         if matching_rows(rows, person):
             yield file.path

@@ -92,7 +92,8 @@ class Held:
 
     def _is_gone(self) -> bool:
         """Whether its owner was a process of this machine that has ended."""
-        if self.machine != this_machine() or self.pid is None or self.pid_start is None:
+        here = this_machine()
+        if not here or self.machine != here or self.pid is None or self.pid_start is None:
             return False
         return has_ended(self.pid, self.pid_start)
 

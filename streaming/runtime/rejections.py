@@ -1,11 +1,11 @@
 """Data never stops a stream: a batch that a sink rejects is halved until the bad rows are found.
 
 Where a sink fails because of the values in its rows (`failures.is_data_error`), the same rows would
-fail for ever. So the batch is written in halves, in the order of the source; a single row that the
-sink rejects is written to `refused_rows` with the class of the error, and, where the stream keeps
-rejected messages, to its quarantine under the rule `refused_by_sink`; the stream continues. An
-infrastructure error ends the attempt: Spark repeats the whole batch, and rows written by then are
-skipped by their positions.
+fail for ever. So the batch is written in halves, in the order of the source; a single message that
+the sink rejects is written to `refused_rows` with the class of the error, and, where the stream
+keeps rejected messages, to its quarantine under the rule `refused_by_sink`; the stream continues.
+An infrastructure error ends the attempt: Spark repeats the whole batch, and rows written by then
+are skipped by their positions.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from streaming.validation.rules import REFUSED
 log = logging.getLogger("storelake.streams")
 
 Sink = Callable[[Batch], None]
+POSITION = ("topic", "partition", "position")
 
 
 def write_all(sink: Sink, batch: Batch, *, keeps_rejected: bool) -> None:
@@ -49,12 +50,16 @@ def write_all(sink: Sink, batch: Batch, *, keeps_rejected: bool) -> None:
 
 
 def _write_halves(sink: Sink, batch: Batch, error: Exception, keeps_rejected: bool) -> None:
-    """Write a refused batch half by half; a batch of one row is refused for good."""
-    count = batch.rows.num_rows
-    if count == 1:
+    """Write a refused batch half by half; a batch of one position is refused for good.
+
+    Rows of one position stay together: a sink skips what it has committed up to a position.
+    """
+    positions = list(zip(*(batch.rows[name].to_pylist() for name in POSITION), strict=True))
+    starts = [n for n in range(1, len(positions)) if positions[n] != positions[n - 1]]
+    if not starts:
         _refuse(sink, batch, error, keeps_rejected)
         return
-    middle = count // 2
+    middle = starts[len(starts) // 2]
     for part in (batch.rows.slice(0, middle), batch.rows.slice(middle)):
         half = replace(batch, rows=part)
         try:
@@ -66,7 +71,7 @@ def _write_halves(sink: Sink, batch: Batch, error: Exception, keeps_rejected: bo
 
 
 def _refuse(sink: Sink, batch: Batch, error: Exception, keeps_rejected: bool) -> None:
-    """Put one row into `refused_rows`, and into the quarantine of its stream where there is one."""
+    """Put one message into `refused_rows`, and into the quarantine of its stream if it has one."""
     log.error("%s refuses %s: %s", batch.stream, span(batch.rows), root_cause(error))
     with batch.db.writing(batch.stream) as connection:
         write_refused(connection, batch.stream, batch.rows, error, root_cause(error))

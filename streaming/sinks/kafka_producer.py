@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from conf.errors import KafkaUnavailableError
 from conf.kafka import Rejections, open_client, producer_config
 from conf.settings import KafkaSettings
+from streaming.dlq_ids import ORIGIN_HEADER
 
 QUEUE_SECONDS = 35.0
 """Longer than a message may wait: by then each has room, was sent, or has failed."""
@@ -70,7 +71,8 @@ class DlqProducer:
         """Send (key, value, headers) and wait until all are acknowledged.
 
         A message that is too large for the topic is sent without its value, with the size in a
-        header: one large message must not stop the stream, and quarantine has the value.
+        header; and if its key and headers are too large, with its origin only. One large message
+        must not stop the stream, and quarantine has the whole of it.
 
         Raises:
             KafkaUnavailableError: the broker did not acknowledge every message within 30 s.
@@ -78,9 +80,15 @@ class DlqProducer:
         count, too_large = self._send(messages)
         # The broker rejects a whole request, with the small messages in it: send each by itself.
         for message in too_large:
-            _, alone = self._send([message])
-            self._send(map(_without_value, alone))
+            self._send_alone(message, _without_value(message), _origin_only(message))
         return count
+
+    def _send_alone(self, *shorter: DlqMessage) -> None:
+        """Send the first of some forms of a message that the topic takes."""
+        for message in shorter:
+            if not self._send([message])[1]:
+                return
+        raise KafkaUnavailableError(f"{self._topic} takes no message of a hundred bytes.")
 
     def _send(self, messages: Iterable[DlqMessage]) -> tuple[int, list[DlqMessage]]:
         failed: list[str] = []
@@ -90,7 +98,7 @@ class DlqProducer:
         def done(message: DlqMessage, error: KafkaError | None, _: Message | None) -> None:
             if error is None:
                 return
-            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and message[1] is not None:
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 too_large.append(message)
             else:
                 failed.append(self._rejections.explain(error))
@@ -120,7 +128,17 @@ class DlqProducer:
 
 def _without_value(message: DlqMessage) -> DlqMessage:
     key, value, headers = message
-    return key, None, [*headers, (VALUE_BYTES_HEADER, str(len(value or b"")).encode())]
+    return key, None, [*headers, _value_bytes(value)]
+
+
+def _origin_only(message: DlqMessage) -> DlqMessage:
+    _, value, headers = message
+    origin = [(name, text) for name, text in headers if name == ORIGIN_HEADER]
+    return None, None, [*origin[-1:], _value_bytes(value)]
+
+
+def _value_bytes(value: bytes | None) -> tuple[str, bytes]:
+    return VALUE_BYTES_HEADER, str(len(value or b"")).encode()
 
 
 _shared: dict[tuple[str, str], DlqProducer] = {}

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 
 from streaming.lake.tables import QUARANTINE_LATE_EVENTS
-from streaming.sinks.replicate import newest_change
+from streaming.sinks.replicate import replicate_rows
 from streaming.sources.messages import (
     MESSAGE_COLUMNS,
     headers_from_json,
@@ -24,10 +24,13 @@ from streaming.stream import SinkContext
 
 _COLUMNS = {**MESSAGE_COLUMNS, "rules": "text[]"}
 
-_NEWER_SQL = """
+_LATE_SQL = """
     SELECT key, value, topic, partition, position, received_at AS timestamp, headers, rules,
         change_id
-    FROM late_events WHERE change_id > %s"""
+    FROM late_events"""
+
+ROWS_AT_ONCE = 1_000
+"""Late events in memory: each may have a megabyte."""
 
 
 def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
@@ -46,16 +49,8 @@ def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
 
 def replicate_late(sink_context: SinkContext) -> int:
     """Replicate new late events to the lake; returns the number of rows copied."""
-    table = QUARANTINE_LATE_EVENTS
-    if table.name not in sink_context.memory:
-        sink_context.memory[table.name] = newest_change(
-            sink_context.lake.read(table.name, ("change_id",))
-        )
-    found = sink_context.db.fetch(_NEWER_SQL, (sink_context.memory[table.name],))
-    if not found:
-        return 0
-    late = [{**row, "headers": headers_from_json(row["headers"])} for row in found]
-    rows = pa.Table.from_pylist(late, schema=sink_context.lake.schema(table.name))
-    sink_context.lake.upsert(table, rows, table.time_column)
-    sink_context.memory[table.name] = newest_change(rows)
-    return int(rows.num_rows)
+    return replicate_rows(sink_context, QUARANTINE_LATE_EVENTS, _LATE_SQL, ROWS_AT_ONCE, _message)
+
+
+def _message(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "headers": headers_from_json(row["headers"])}

@@ -283,16 +283,20 @@ def test_the_hour_of_a_branch_has_queue_wait_and_the_peak_of_its_occupancy(db: D
 
 
 @pytest.mark.requirement("J1")
-def test_the_wait_of_an_hour_remains_when_its_visits_are_expired(db: Database) -> None:
-    write(db, frame(visits=[visit(30)]))
+@pytest.mark.parametrize("expired", [TEN + HOUR, TEN + timedelta(minutes=5)], ids=["all", "some"])
+def test_the_wait_of_an_hour_remains_when_its_visits_are_expired(
+    db: Database, expired: datetime
+) -> None:
+    later = visit(50, TEN + timedelta(minutes=10), track_id="ben")
+    write(db, frame(visits=[visit(30), later]))
     on_interval(db)
     with db.transaction() as connection:
-        connection.execute("DELETE FROM zone_visits")
+        connection.execute("DELETE FROM zone_visits WHERE entered_at < %s", (expired,))
     write(db, frame(crossings=[crossing("entry")]))
     on_interval(db)
     (row,) = db.fetch("SELECT visitors, queue_waits, queue_wait_p50 FROM store_hourly")
 
-    assert (row["visitors"], row["queue_waits"], row["queue_wait_p50"]) == (1, 1, 30)
+    assert (row["visitors"], row["queue_waits"], row["queue_wait_p50"]) == (1, 2, 40)
 
 
 @pytest.mark.requirement("J1")

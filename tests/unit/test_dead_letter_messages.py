@@ -7,8 +7,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from confluent_kafka import KafkaError
 
-from streaming.sinks.dlq_topic import to_messages
+from conf.settings import Settings
+from streaming.sinks.dlq_topic import send_dead_letters, to_messages
 from streaming.sinks.kafka_producer import DlqMessage
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.quarantine import split_validated
@@ -89,3 +92,54 @@ def test_a_rejected_message_has_the_columns_of_quarantine() -> None:
 def test_rules_in_the_header_are_json() -> None:
     _, _, headers = message(rules=['with "quotes"'])
     assert json.loads(dict(headers)["storelake-rules"]) == ['with "quotes"']
+
+
+class SmallTopic:
+    """A Kafka producer, and a topic that takes messages of up to 1,000 bytes."""
+
+    def __init__(self, *_: Any) -> None:
+        self.stored: list[DlqMessage] = []
+        self._reports: list[Any] = []
+
+    def produce(self, _: str, value: bytes | None, key: bytes | None, **rest: Any) -> None:
+        headers = rest["headers"]
+        size = len(value or b"") + len(key or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+        error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if size > 1_000 else None
+        if error is None:
+            self.stored.append((key, value, headers))
+        self._reports.append(lambda: rest["on_delivery"](error, None))
+
+    def poll(self, _: float) -> None:
+        """Reports come with `flush`."""
+
+    def flush(self, _: float) -> int:
+        reports, self._reports = self._reports, []
+        for report in reports:
+            report()
+        return 0
+
+
+LONG = b"x" * 2_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"headers": [{"key": "trace", "value": LONG}]}, {"key": LONG, "value": None}],
+    ids=["headers", "key"],
+)
+def test_a_message_of_which_only_the_origin_fits_does_not_stop_the_stream(
+    row: dict[str, Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = SmallTopic()
+    monkeypatch.setattr("streaming.sinks.kafka_producer.Producer", lambda _: topic)
+    monkeypatch.setattr("streaming.sinks.kafka_producer._shared", {})
+
+    assert send_dead_letters(settings.kafka, STREAM, validated(row, {"position": "43"})) == 2
+
+    (small, origin_only) = topic.stored
+    assert small[:2] == (b"O-1", b"{}")
+    assert origin_only[:2] == (None, None)
+    assert dict(origin_only[2]) == {
+        "storelake-origin": b"order-created/3/00000000000000000042",
+        "storelake-value-bytes": str(len(row.get("value", b"{}") or b"")).encode(),
+    }

@@ -92,6 +92,21 @@ def test_an_hour_and_a_day_are_read_as_they_ended(lake: IcebergLake, clock: Cloc
     assert {tag.name: tag.rows for tag in tags(lake.load(EVENTS))}["hour-2024-05-01T22"] == 2
 
 
+def test_after_a_clock_that_was_ahead_is_set_back_times_are_in_order_again(
+    lake: IcebergLake, clock: Clock
+) -> None:
+    for position, hours in enumerate((0, 1, 1.1, 0.1)):
+        write(lake, clock, position, MIDNIGHT + hours * HOUR)
+    table = lake.load(EVENTS)
+    for log in (table.metadata.snapshots, table.metadata.snapshot_log, table.metadata.metadata_log):
+        times = [one.timestamp_ms for one in log]
+        assert times == sorted(times)
+        assert times[-1] <= table.metadata.last_updated_ms == clock.now.timestamp() * 1000
+    run_maintenance(lake, clock, MIDNIGHT + 0.5 * HOUR)
+    assert len(lake.load(EVENTS).metadata.snapshots) < 4
+    assert rows_at(lake, "main") == [0, 1, 2, 3]
+
+
 def test_hours_without_maintenance_are_tagged_by_the_stream_and_then_by_it(
     lake: IcebergLake, clock: Clock
 ) -> None:

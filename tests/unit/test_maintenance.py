@@ -260,6 +260,18 @@ def test_nothing_is_committed_where_the_writer_has_replaced_a_file_meanwhile(
     assert sorted(lake.load(SALES).scan().to_arrow()["sold"].to_pylist()) == [0, 2, 99]
 
 
+def test_a_file_that_is_lost_is_a_failure_and_not_taken_for_one_that_a_writer_has_replaced(
+    lake: IcebergLake,
+) -> None:
+    write(lake, 1, 2, 3)
+    lost = live_files(lake.load(EVENTS))[0].data_file.file_path.removeprefix("file://")
+    Path(lost).unlink()
+    done = policy(lake)
+    assert done.state == "failed"
+    assert done.note is not None
+    assert lost in done.note
+
+
 def test_a_tag_that_was_set_meanwhile_is_not_expired(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     stale, table = lake.load(EVENTS), lake.load(EVENTS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cli.retention import apply
 from conf.settings import Settings
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.retain import PeriodicRetention
@@ -71,5 +72,18 @@ def test_a_failure_is_tried_again_at_the_next_run_of_maintenance(
     assert service.after(timedelta(minutes=2)) == 1
 
 
+def test_a_clock_that_was_ahead_and_is_set_right_does_not_keep_it_from_running(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(settings, monkeypatch, enabled=True)
+    steps = [timedelta(0), -timedelta(days=365), timedelta(minutes=2)]
+    assert [service.after(step) for step in steps] == [1, 2, 2]
+
+
 def test_it_can_be_switched_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Service(settings, monkeypatch, enabled=False).after(timedelta(days=9)) == 0
+
+
+def test_no_age_at_all_is_refused_and_does_not_stand_for_the_setting() -> None:
+    with pytest.raises(RetentionError, match="The age must be more than nothing"):
+        apply(older_than=timedelta(0))

@@ -151,13 +151,13 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
         revenue_per_visitor = EXCLUDED.revenue_per_visitor,
         orders_other_currency = EXCLUDED.orders_other_currency,
         camera_coverage = EXCLUDED.camera_coverage,
-        -- Old visits are deleted by retention; their counts are kept.
-        queue_waits = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_waits
-            ELSE s.queue_waits END,
-        queue_wait_p50 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p50
-            ELSE s.queue_wait_p50 END,
-        queue_wait_p95 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p95
-            ELSE s.queue_wait_p95 END,
+        -- Retention deletes old visits, of an hour not all at once; their counts are kept.
+        queue_waits = CASE WHEN EXCLUDED.visits_change_id > s.visits_change_id
+            THEN EXCLUDED.queue_waits ELSE s.queue_waits END,
+        queue_wait_p50 = CASE WHEN EXCLUDED.visits_change_id > s.visits_change_id
+            THEN EXCLUDED.queue_wait_p50 ELSE s.queue_wait_p50 END,
+        queue_wait_p95 = CASE WHEN EXCLUDED.visits_change_id > s.visits_change_id
+            THEN EXCLUDED.queue_wait_p95 ELSE s.queue_wait_p95 END,
         occupancy_peak = EXCLUDED.occupancy_peak,
         passers_by = EXCLUDED.passers_by,
         groups = EXCLUDED.groups,

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import ForbiddenError, OAuthError, RESTError, UnauthorizedError
-from pyiceberg.table import CommitTableResponse
+from pyiceberg.table import CommitTableResponse, StagedTable
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.typedef import Identifier
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from typing_extensions import override
@@ -61,6 +63,22 @@ class KnowingCatalog(SqlCatalog):
         return IcebergTable(known.name(), known.metadata, location, known.io, self)
 
     @override
+    def _update_and_stage_table(
+        self,
+        current_table: IcebergTable | None,
+        table_identifier: Identifier,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> StagedTable:
+        staged = super()._update_and_stage_table(
+            current_table, table_identifier, requirements, updates
+        )
+        before = current_table.metadata.last_updated_ms if current_table else 0
+        if staged.metadata.last_updated_ms < before:
+            staged.metadata = _without_future(staged.metadata)
+        return staged
+
+    @override
     def commit_table(
         self,
         table: IcebergTable,
@@ -73,6 +91,24 @@ class KnowingCatalog(SqlCatalog):
             table.name(), made.metadata, made.metadata_location, table.io, self
         )
         return made
+
+
+def _without_future(metadata: TableMetadata) -> TableMetadata:
+    """The metadata with no time after that of its commit: a clock that was ahead was set back.
+
+    Engines in Java read no table whose times are out of order by more than a minute.
+    """
+    last = metadata.last_updated_ms
+    logs = ("snapshots", "snapshot_log", "metadata_log")
+    return metadata.model_copy(
+        update={
+            log: [
+                one.model_copy(update={"timestamp_ms": min(one.timestamp_ms, last)})
+                for one in getattr(metadata, log)
+            ]
+            for log in logs
+        }
+    )
 
 
 def open_catalog(settings: Settings) -> Catalog:

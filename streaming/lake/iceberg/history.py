@@ -19,11 +19,14 @@ from pyiceberg.expressions import BooleanExpression
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 HOURS, DAYS = 24, 30
 VALIDATED = "validated"
 """The tag that validation moves, and the prefix of its history."""
+VALIDATED_SEQUENCE = "storelake.validated-sequence"
+"""Property of a snapshot that a purge made of a validated one: the sequence number of that."""
 
 HISTORY_TAG = re.compile(rf"(?:{VALIDATED}-)?(?:hour-\d{{4}}-\d\d-\d\dT\d\d|day-\d{{4}}-\d\d-\d\d)")
 
@@ -79,6 +82,12 @@ def _tag_validated(
         committed = at.get(validated.snapshot_id)
         if tag not in metadata.refs and committed is not None and committed < _ms(end):
             refs.create_tag(validated.snapshot_id, tag)
+
+
+def validated_sequence(snapshot: Snapshot) -> int:
+    """Rows with a higher sequence number were committed after this snapshot was validated."""
+    properties = snapshot.summary.additional_properties if snapshot.summary else {}
+    return int(properties.get(VALIDATED_SEQUENCE) or snapshot.sequence_number or 0)
 
 
 def drop_history(change: Transaction, iceberg: IcebergTable, where: BooleanExpression) -> None:

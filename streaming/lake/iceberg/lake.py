@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,6 +45,7 @@ from streaming.lake.iceberg.state import IcebergState
 from streaming.lake.protocol import (
     EVERYTHING,
     Lake,
+    LakeError,
     MissingTableError,
     Staged,
     Where,
@@ -63,6 +65,16 @@ after it has tagged those of ended hours and days: each commit writes the metada
 REWRITTEN_ROWS = 10_000
 """Rows above which an upsert writes rows outside of the range of its own times to a separate file,
 which the next upserts do not rewrite."""
+
+ABANDONED = timedelta(minutes=10)
+"""Age of staged files before which maintenance and retention surely keep them."""
+
+
+class StagedFiles(NamedTuple):
+    """Data files that no commit names yet, and the time before they were written (UTC)."""
+
+    files: list[DataFile]
+    began: datetime
 
 
 @dataclass
@@ -140,14 +152,20 @@ class IcebergLake(Lake):
     def stage(self, table: Table, rows: pa.Table) -> Staged:
         """Write data files, which the driver's commit names."""
         iceberg = self.load(table)
+        began = self.clock()
         files = write_files(iceberg, shape(rows, iceberg.schema().as_arrow(), table))
-        return Staged(rows.num_rows, spans(rows), files)
+        return Staged(rows.num_rows, spans(rows), StagedFiles(files, began))
 
     @retry_conflicts
     @override
     def append_staged(self, table: Table, staged: Sequence[Staged], batch_id: int) -> int:
-        """Files whose rows the table holds are left out; a file with some of them is read again."""
+        """Files whose rows the table holds are left out; a file with some of them is read again.
+
+        Raises:
+            LakeError: maintenance has removed files of a micro-batch that was stopped for long.
+        """
         iceberg = self.load(table)
+        _require_files(iceberg, staged, self.clock() - ABANDONED)
         done = _progress(iceberg)
         files: list[DataFile] = []
         after, count = dict(done), 0
@@ -156,9 +174,9 @@ class IcebergLake(Lake):
             if not new:
                 continue
             if all(first > done.get(at, "") for at, (first, _) in one.spans.items()):
-                files, count = [*files, *one.content], count + one.rows
+                files, count = [*files, *one.content.files], count + one.rows
             else:
-                rows = fresh(read_files(iceberg, one.content), done)
+                rows = fresh(read_files(iceberg, one.content.files), done)
                 files, count = [*files, *write_files(iceberg, rows)], count + rows.num_rows
             after |= new
         if not files:
@@ -255,6 +273,21 @@ class IcebergLake(Lake):
                 tag_history(transaction, now)
                 expire_old(transaction, before)
             yield transaction
+
+
+def _require_files(iceberg: IcebergTable, staged: Sequence[Staged], before: datetime) -> None:
+    """Check that nobody has removed staged files as orphans, as of a process that was stopped.
+
+    Raises:
+        LakeError: a file is gone; the micro-batch, when it runs again, stages other ones.
+    """
+    old = (file for one in staged if one.content.began < before for file in one.content.files)
+    for file in old:
+        if not iceberg.io.new_input(file.file_path).exists():
+            raise LakeError(
+                f"{'.'.join(iceberg.name())}: {file.file_path} was removed as an orphan before it "
+                "was committed, since the micro-batch has taken so long; it runs again"
+            )
 
 
 def _without_keys(before: pa.Table, rows: pa.Table, key: Sequence[str]) -> pa.Table:

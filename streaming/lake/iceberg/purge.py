@@ -2,9 +2,10 @@
 
 An Iceberg delete writes new files and keeps the old ones for older snapshots. So the purge also
 expires the snapshots, with the tags of hours and days that hold such rows, and removes every file
-that no snapshot names. Streams may write meanwhile: a conflict is retried, and files younger than
-`YOUNG` are kept, since they may belong to a commit in progress, unless this purge itself made them
-superfluous. Readers of an older snapshot lose it.
+that no snapshot names. The tag `validated`, which is behind the newest snapshot, moves to a new
+snapshot of its rows without the old ones. Streams may write meanwhile: a conflict is retried, and
+files younger than `YOUNG` are kept, since they may belong to a commit in progress, unless this
+purge itself made them superfluous. Readers of an older snapshot lose it.
 """
 
 from __future__ import annotations
@@ -13,29 +14,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 from pyiceberg.expressions import BooleanExpression, IsNull, LessThan, Or
+from pyiceberg.table.update.snapshot import ManageSnapshots
 
-from streaming.lake.files import (
-    file_system,
-    list_files,
-    named_files,
-    old_files,
-    remove_file,
-)
+from streaming.lake.files import file_system, list_files, named_files, remove_unnamed
 from streaming.lake.iceberg.commits import (
     LakeTransaction,
     carried_progress,
     expire_old,
     retry_conflicts,
 )
-from streaming.lake.iceberg.history import drop_history
+from streaming.lake.iceberg.history import (
+    VALIDATED,
+    VALIDATED_SEQUENCE,
+    drop_history,
+    validated_sequence,
+)
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import Table
 
 YOUNG = timedelta(minutes=15)
+BRANCH = "purge"
+"""Exists within one transaction only."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Purged:
         files: data files that are left; all are read for the next values.
         rows_left: rows in these files older than the limit.
         oldest: time of the oldest row in these files; None without a row.
-        left_in: files that still hold such rows, since a commit or a tag may need them.
+        left_in: files that still hold such rows, since a commit or a tag may need them; and those
+            that are being written, which cannot be read yet.
     """
 
     table: str
@@ -77,14 +82,12 @@ def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -
     limit = before.astimezone(timezone.utc).isoformat()
     old = Or(LessThan(term=time_column, value=limit), IsNull(term=time_column))
     rows = _delete(lake, table, time_column, old)
+    _delete_validated(lake, table, old)
     _expire_snapshots(lake, table, old)
+    young = datetime.now(timezone.utc) - YOUNG  # no commit in progress can add older files
+    removed = remove_unnamed(lambda: lake.load(table), young, known)
     iceberg = lake.load(table)
     disk = file_system(iceberg)
-    needed = named_files(iceberg)
-    # No commit in progress can still add a file that is this old.
-    aged = old_files(disk, iceberg, datetime.now(timezone.utc) - YOUNG)
-    superfluous = (known | aged.keys()) - needed
-    removed = [path for path in sorted(superfluous) if remove_file(disk, path)]
     data = list_files(disk, iceberg, ".parquet")
     return Purged(table.name, rows, len(removed), *read_back(disk, data, time_column, before))
 
@@ -98,6 +101,25 @@ def _delete(lake: IcebergLake, table: Table, time_column: str, old: BooleanExpre
         with LakeTransaction(iceberg) as change:
             change.delete(old, carried_progress(iceberg))
     return int(rows)
+
+
+@retry_conflicts
+def _delete_validated(lake: IcebergLake, table: Table, old: BooleanExpression) -> None:
+    """Delete the rows from what the tag `validated` names."""
+    iceberg = lake.load(table)
+    tag = iceberg.metadata.refs.get(VALIDATED)
+    validated = tag and iceberg.metadata.snapshot_by_id(tag.snapshot_id)
+    if not validated:
+        return
+    at = validated.snapshot_id
+    if not any(iceberg.scan(row_filter=old, snapshot_id=at).plan_files()):
+        return
+    properties = {VALIDATED_SEQUENCE: str(validated_sequence(validated))}
+    with LakeTransaction(iceberg) as change:
+        ManageSnapshots(change).create_branch(at, BRANCH).commit()
+        change.delete(old, properties, branch=BRANCH)
+        head = change.table_metadata.refs[BRANCH].snapshot_id
+        ManageSnapshots(change).create_tag(head, VALIDATED).remove_branch(BRANCH).commit()
 
 
 @retry_conflicts
@@ -118,6 +140,9 @@ def read_back(
             with disk.open_input_file(file.path) as source:
                 times = pq.read_table(source, columns=[time_column])[time_column]
         except FileNotFoundError:  # a writer cleaned up after itself
+            continue
+        except pa.ArrowInvalid:  # a writer has not finished it
+            holding.append(file.path)
             continue
         first = pc.min(times).as_py()
         if first is not None:

@@ -13,7 +13,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.utils.bin_packing import ListPacker
 
-from streaming.lake.iceberg.history import HISTORY_TAG
+from streaming.lake.iceberg.history import HISTORY_TAG, validated_sequence
 from streaming.lake.tables import MaintenancePolicy
 
 Files = list[ManifestEntry]
@@ -93,4 +93,4 @@ def _tagged_sequences(iceberg: IcebergTable) -> list[int]:
         if ref.snapshot_ref_type == SnapshotRefType.TAG and not HISTORY_TAG.fullmatch(name)
     }
     snapshots = iceberg.metadata.snapshots
-    return sorted(s.sequence_number or 0 for s in snapshots if s.snapshot_id in tagged)
+    return sorted(validated_sequence(s) for s in snapshots if s.snapshot_id in tagged)

@@ -39,7 +39,8 @@ class PeriodicRetention:
             RetentionError: files still hold older rows; the next call tries again.
         """
         limits, now = self.settings.retention, self.clock()
-        if self._last and now < self._last + limits.every:
+        # A last run in the future is one before the clock was set back.
+        if self._last and self._last <= now < self._last + limits.every:
             return
         log.info("erased", extra={"customers": erase.repeat_erasures(self.settings, _silent)})
         if limits.enabled:

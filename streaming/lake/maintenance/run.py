@@ -23,7 +23,7 @@ from pyiceberg.table import Transaction
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from streaming.lake.files import file_system, named_files, old_files, remove_file
+from streaming.lake.files import file_system, named_files, old_files, remove_unnamed
 from streaming.lake.formats import require_iceberg
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old, retry_conflicts
@@ -181,7 +181,10 @@ def _join(lake: IcebergLake, table: Table, group: Files) -> bool:
     try:
         join_files(lake, table, group)
     except (ValidationException, FileNotFoundError):
-        lake.load(table)  # raises where the table is gone
+        # The load raises where the table is gone.
+        live = {entry.data_file.file_path for entry in live_files(lake.load(table))}
+        if all(entry.data_file.file_path in live for entry in group):
+            raise  # nobody has replaced them: a file of the table is lost
         return False
     return True
 
@@ -201,14 +204,8 @@ def _tag_and_expire(change: Transaction, lake: IcebergLake, table: Table) -> int
 
 
 def _remove_orphans(lake: IcebergLake, table: Table, done: Done) -> None:
-    iceberg = lake.load(table)
-    disk = file_system(iceberg)
-    # First list the files, then those in use: so a commit in between keeps its files.
-    there = old_files(disk, iceberg, lake.clock() - table.policy.orphan_age)
-    for path in sorted(there.keys() - named_files(lake.load(table))):
-        if remove_file(disk, path):
-            done.files_removed += 1
-            done.bytes_removed += there[path]
+    removed = remove_unnamed(lambda: lake.load(table), lake.clock() - table.policy.orphan_age)
+    done.files_removed, done.bytes_removed = len(removed), sum(removed.values())
 
 
 def _manifests(iceberg: IcebergTable) -> list[ManifestFile]:

@@ -1,4 +1,7 @@
-"""Periodic maintenance (`storelake maintain --every`)."""
+"""Periodic maintenance and retention (`storelake maintain --every`).
+
+Retention runs whatever became of maintenance, and also in Delta, whose tables other tools maintain.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,19 @@ def serve(settings: Settings, table: str | None, every: timedelta) -> None:
     metrics = MaintenanceMetrics(every)
     retain, memory = PeriodicRetention(settings, metrics), FreedMemory()
 
-    def job(log: logging.Logger) -> None:
-        began = datetime.now(timezone.utc)
-        done = run.run_maintenance(settings, lambda _: None, only=table)
+    def maintain(log: logging.Logger) -> None:
+        began, done = datetime.now(timezone.utc), list[run.Done]()
+        if settings.catalog.format == "iceberg":
+            done = run.run_maintenance(settings, lambda _: None, only=table)
         metrics.update(began, done)
         log_run(log, done)
-        retain.run_if_due(log)
+
+    def give_back(_: logging.Logger) -> None:
         gc.collect()  # parsed metadata of tables and catalog refer to each other
         memory.give_back()
 
     run_periodically(
-        job,
+        (maintain, retain.run_if_due, give_back),
         every,
         process="maintenance",
         settings=settings,
