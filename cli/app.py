@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import isfinite
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 SUMMARY = 120
 """Characters that a list of commands shows of each help."""
@@ -29,6 +31,25 @@ class SectionedGroup(TyperGroup):
                 formatter.write_dl(rows, col_max=max(map(len, shown)))
 
 
+class FiniteCommand(TyperCommand):
+    """A command that refuses `inf` and `nan`, which pass the bounds of an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words; raises `BadParameter`."""
+        rest = super().parse_args(ctx, args)
+        param: Any
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if isinstance(value, float) and not isfinite(value):
+                raise typer.BadParameter(f"{value} is not a finite number", ctx, param)
+        return rest
+
+
+class _Application(typer.Typer):
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        return super().command(name, cls=FiniteCommand, **options)
+
+
 def new_app(name: str, text: str) -> typer.Typer:
     """A Typer application without Rich.
 
@@ -36,7 +57,7 @@ def new_app(name: str, text: str) -> typer.Typer:
         name: of the command.
         text: its help.
     """
-    return typer.Typer(
+    return _Application(
         name=name,
         help=text,
         cls=SectionedGroup,

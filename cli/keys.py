@@ -56,7 +56,7 @@ def create(
         name=name,
         branches=branches or None,
         scopes=scopes,
-        lifetime=LIFETIME if expires is None else expires,
+        lifetime=_lifetime(expires, timedelta()),
     )
     _print_secret(key, "made: keep it now, it is not shown again")
 
@@ -103,12 +103,8 @@ def rotate(
     """Give a key a new secret and print it, this once."""
     from infra.postgres.gateway_keys import rotate_key
 
-    made = rotate_key(
-        read_settings(),
-        key,
-        overlap=OVERLAP if overlap is None else overlap,
-        lifetime=LIFETIME if expires is None else expires,
-    )
+    both = OVERLAP if overlap is None else overlap
+    made = rotate_key(read_settings(), key, overlap=both, lifetime=_lifetime(expires, both))
     _print_secret(made, "has a new secret: the one before ends after the overlap")
 
 
@@ -119,6 +115,18 @@ def local() -> None:
 
     for name, value in with_local_key(read_settings()).gateway.authorization.items():
         typer.echo(f"{name}: {value}")
+
+
+def _lifetime(expires: timedelta | None, overlap: timedelta) -> timedelta:
+    """How long a secret is valid: longer than the one before it still is."""
+    lifetime = LIFETIME if expires is None else expires
+    if lifetime <= overlap:
+        raise typer.BadParameter(
+            "the key would end at once: give a longer --expires"
+            if not overlap
+            else "the new secret would end before the present one: give a longer --expires"
+        )
+    return lifetime
 
 
 def _print_secret(key: KeyParts, what: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.app import new_app
 from cli.context import read_settings
 from infra.terminal import console, progress
 from infra.terminal_table import TextTable
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 
     from streaming.privacy.erase import ErasedPlace
 
-app = typer.Typer(
-    name="privacy",
-    help="Erase or export what is stored of a customer (docs/PRIVACY.md).",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = new_app("privacy", "Erase or export what is stored of a customer (docs/PRIVACY.md).")
 
 
 class InKafka(str, Enum):

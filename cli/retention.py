@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.app import new_app
 from cli.context import parse_age, read_settings
 from infra.terminal import progress
 from infra.terminal_table import TextTable
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
 
     from streaming.lake.iceberg.purge import Purged
 
-app = typer.Typer(
-    name="retention",
-    help="How long rows about single people are kept.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = new_app("retention", "How long rows about single people are kept.")
 
 
 @app.callback()

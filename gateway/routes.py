@@ -228,8 +228,9 @@ def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRout
         summary=f"Send {route.takes}",
         description=(
             f"Sends the body, byte for byte, to `{route.topic}`, keyed by order_id. 202 means "
-            "that the broker has it; 200 that it already had it, with the same `event_id` "
-            "(upper or lower case does not matter) and the same content, however it is written. "
+            "that the broker has it; 200 that it already had it, with the same `event_id` and "
+            "the same content, however its JSON is written; 409 that it had other content with "
+            "this id, whose letters may be upper or lower case. "
             f"The body may be compressed ({ENCODINGS}), within the same limit. After 503 repeat "
             "with the same `event_id`: should the first try have arrived as well, the keys "
             "downstream make the second one harmless."

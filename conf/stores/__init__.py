@@ -6,6 +6,7 @@ change its resolution without a new layout.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, time
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -34,11 +36,22 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Point = tuple[Share, Share]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
-Identifier = Annotated[str, Field(min_length=1, max_length=64)]
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _without_controls(value: str) -> str:
+    # Postgres stores no NUL, and nobody can see or type the others.
+    if _CONTROLS.search(value):
+        raise ValueError("it has a control character")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_controls)]
+Identifier = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
 class _Frozen(BaseModel):
@@ -91,7 +104,7 @@ class Zone(_Frozen):
     zone_id: Identifier
     kind: Literal["browse", "queue", "staff"] = "browse"
     polygon: tuple[Point, ...] = Field(min_length=3)
-    staff_after: float | None = Field(default=None, gt=0)
+    staff_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     limit: int | None = Field(default=None, gt=0)
 
     @field_validator("polygon")
@@ -146,8 +159,12 @@ class Camera(_Layout):
     """
 
     camera_id: Identifier
-    name: str
-    fps: float = Field(gt=0, description="Frames a second that the camera is expected to deliver.")
+    name: Text
+    fps: float = Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="Frames a second that the camera is expected to deliver.",
+    )
     source: str | None = Field(default=None, description="Address, file, folder or webcam index.")
     redrawn: tuple[Layout, ...] = ()
 
@@ -183,8 +200,8 @@ class Branch(_Frozen):
     """
 
     branch_id: Identifier
-    name: str
-    region: str
+    name: Text
+    region: Text
     timezone: str
     currency: str = Field(pattern="^[A-Z]{3}$")
     cameras: tuple[Camera, ...] = ()

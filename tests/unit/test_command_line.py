@@ -67,6 +67,28 @@ def test_an_age_of_more_than_a_century_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", ["send --rate inf --seconds 1", "infer --seconds inf", "replay FILE --speed inf"]
+)
+def test_an_option_is_a_finite_number(words: str) -> None:
+    result = runner.invoke(app, words.split())
+    assert result.exit_code == 2
+    assert "is not a finite number" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("create --all-branches --expires 0d", "the key would end at once"),
+        ("rotate a1 --expires 1h --overlap 2h", "the new secret would end before the present one"),
+    ],
+)
+def test_a_key_of_the_gateway_outlives_its_making(words: str, sentence: str) -> None:
+    result = runner.invoke(app, ["keys", *words.split()])
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
     "words", ["shop pictures --count 10", "shop render --shoppers 1 --seconds 1"]
 )
 def test_a_file_that_cannot_be_made_is_one_sentence(

@@ -190,7 +190,9 @@ def test_a_good_layout_is_the_next_version_from_now_on() -> None:
     ("shapes", "place", "field", "text"),
     [
         ([ENTRANCE | {"a": [1.2, 0.5]}], ("lines.0",), "a", "1.2 is outside the picture"),
+        ([ENTRANCE | {"a": ["NaN", 0.5]}], ("lines.0",), "a", "should be a finite number"),
         ([ENTRANCE | {"line_id": ""}], ("lines.0",), "line_id", "it needs a name"),
+        ([SHELF | {"zone_id": "a\0"}], ("zones.0",), "zone_id", "it has a control character"),
         ([ENTRANCE, ENTRANCE], ("lines.0", "lines.1"), None, "line_id is not unique: front"),
         ([ENTRANCE | {"b": ENTRANCE["a"]}], ("lines.0",), "b", "a line has two ends"),
         (

@@ -155,12 +155,22 @@ def test_only_a_queue_has_a_limit() -> None:
             "camera B01-entrance, zone lobby, corner 3: 1.2 is outside the picture (0..1).",
         ),
         (
+            "[1.0, 0.9]",
+            "[nan, 0.9]",
+            "camera B01-entrance, zone lobby, corner 3: nan is outside the picture (0..1).",
+        ),
+        (
+            'zone_id = "queue"',
+            'zone_id = "que\\u0000ue"',
+            "zone_id: it has a control character.",
+        ),
+        (
             'zone_id = "queue"',
             'zone_id = "lobby"',
             "camera B01-entrance: zone_id is not unique: lobby.",
         ),
     ],
-    ids=["crossing edges", "outside", "an id twice"],
+    ids=["crossing edges", "outside", "no number", "a control character", "an id twice"],
 )
 def test_a_fault_is_reported_in_the_terms_of_the_file(
     tmp_path: Path, old: str, new: str, sentence: str

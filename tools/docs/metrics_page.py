@@ -19,7 +19,8 @@ from streaming.runtime.metrics import StreamMetrics
 from tools.docs.markdown import code, render
 
 PORTS = {
-    "gateway": "`storelake gateway`, on `STORELAKE_GATEWAY__PORT`",
+    "gateway": "`storelake gateway`, on `STORELAKE_GATEWAY__OPERATIONS_PORT`, or where that is 0 "
+    "(profile `local`) on `STORELAKE_GATEWAY__PORT`",
     "streams": "`storelake run` and each job, on `STORELAKE_STREAMS__METRICS_PORT`",
     "inference": "`storelake infer`, on `STORELAKE_INFERENCE__METRICS_PORT`",
     "quality": "`storelake quality run --every AGE`, on `STORELAKE_QUALITY__METRICS_PORT`",
