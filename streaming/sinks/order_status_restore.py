@@ -21,12 +21,10 @@ from psycopg.rows import namedtuple_row
 
 from streaming.sinks.postgres import committed
 from streaming.transforms.order_buckets import place_of
-from streaming.transforms.order_status import Alarm, Event, TrackedOrder
+from streaming.transforms.order_status import ALARM, Alarm, Event, TrackedOrder
 from streaming.transforms.status_packs import RESTORED_SCHEMA, CommittedStart, encode
 
 TRACKER = "order_status_tracker"
-SUFFIX = "/stuck"
-"""Ends the event_id of an alarm."""
 
 _HISTORY_SQL = """
     SELECT order_id, event_id, branch_id, old_status, new_status, previous_status, overtaken,
@@ -92,7 +90,7 @@ def _from_history(rows: list[Any]) -> TrackedOrder:
     alarms = []
     for row in rows:
         if row.anomaly == "stuck":
-            event_id, since = row.event_id.removesuffix(SUFFIX), row.previous_changed_at
+            event_id, since = row.event_id.rpartition(ALARM)[0], row.previous_changed_at
             events.setdefault(event_id, _created(event_id, row, row.new_status, since))
             alarms.append(Alarm(event_id, since))
     return TrackedOrder(sorted(events.values(), key=attrgetter("version")), alarms)

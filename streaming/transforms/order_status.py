@@ -19,6 +19,9 @@ import msgspec
 OPEN = ("pending", "processing")
 LEGAL = {("pending", "processing"), *product(OPEN, ("completed", "cancelled"))}
 """Transitions (old status, new status) that an order may make."""
+ALARM = "/stuck"
+"""Follows the event's id in that of an alarm; where an earlier event began the status, `/` and the
+time of that follow (microseconds since 1970 in UTC)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     overtaken: bool = False
 
 
-class Alarm(msgspec.Struct, array_like=True, gc=False):
+class Alarm(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """An order is stuck: the id of its newest event before, and when its status had begun."""
 
     event_id: str
@@ -131,9 +134,8 @@ class StatusMachine:
         """Raise the alarms that are due, and withdraw those that events have proved wrong."""
         due, known = list(self._due_alarms(order, clock)), order.alarms
         order.alarms = due
-        wrong = {alarm.event_id for alarm in known} - {alarm.event_id for alarm in due}
         changed = [(alarm, "stuck") for alarm in due if alarm not in known]
-        changed += [(alarm, "stuck_withdrawn") for alarm in known if alarm.event_id in wrong]
+        changed += [(alarm, "stuck_withdrawn") for alarm in known if alarm not in due]
         return [self._alarm_row(order_id, order, alarm, anomaly) for alarm, anomaly in changed]
 
     def _due_alarms(self, order: TrackedOrder, clock: int) -> Iterator[Alarm]:
@@ -154,7 +156,7 @@ class StatusMachine:
     ) -> HistoryRow:
         (event,) = (event for event in order.events if event.event_id == alarm.event_id)
         return HistoryRow(
-            event_id=f"{event.event_id}/stuck",
+            event_id=_alarm_id(event, alarm.since),
             order_id=order_id,
             branch_id=event.branch_id,
             old_status=event.status,
@@ -202,6 +204,17 @@ def is_over(order: TrackedOrder) -> bool:
     return newest.status not in OPEN or any(alarm.since == since for alarm in order.alarms)
 
 
+def _alarm_id(event: Event, since: int) -> str:
+    """An id whose time never changes, though a late event may show that the status began before."""
+    alone = event.event_id + ALARM
+    return alone if since == _begun(event) else f"{alone}/{since}"
+
+
+def _begun(event: Event) -> int:
+    """When the status that an event reports began, by itself."""
+    return event.at if event.since is None else event.since
+
+
 def _beginning(order: TrackedOrder) -> tuple[str | None, int | None]:
     """The first status of an order and when it began; None while no order.created is known."""
     for event in order.events:
@@ -216,8 +229,7 @@ def _timeline(order: TrackedOrder) -> Iterator[tuple[Event, int]]:
     for event in order.events:
         if event.old_status is not None and event.status != status:
             status, since = event.status, event.at
-        begun = event.at if event.since is None else event.since
-        yield event, begun if since is None or event.status not in OPEN else since
+        yield event, _begun(event) if since is None or event.status not in OPEN else since
 
 
 def _anomaly(change: Event, old_status: str, status: str | None) -> str | None:

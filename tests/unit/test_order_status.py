@@ -203,6 +203,24 @@ def test_a_change_made_before_the_alarm_that_arrives_after_it_takes_it_back(
     assert tracker.due_at("O-1") == micros(TEN + timedelta(minutes=5) + DAY)
 
 
+def test_an_alarm_whose_status_began_earlier_is_another_one_with_its_own_time(
+    tracker: Tracker,
+) -> None:
+    """The lake looks for the row of an id at its time."""
+    noon = TEN + DAY + timedelta(hours=2)
+    tracker.apply(created(1, 0), change(3, 25, "pending", "processing"), clock=noon)
+    tracker.apply(change(2, 5, "pending", "processing"), clock=noon)
+
+    alarms = [row for row in tracker.emitted if row.session_at is None]
+    since = [TEN + DAY + timedelta(minutes=minute) for minute in (25, 5)]
+    assert {(row.changed_at, row.anomaly) for row in alarms} == {
+        (micros(since[0]), "stuck"),
+        (micros(since[0]), "stuck_withdrawn"),
+        (micros(since[1]), "stuck"),
+    }
+    assert len({row.event_id for row in alarms}) == 2
+
+
 def test_a_replay_raises_the_alarms_of_the_first_run(tracker: Tracker) -> None:
     days = [created(1, 0), change(2, 3 * 24 * 60, "pending", "completed")]
     tracker.apply(copied(days)[0], clock=TEN + 2 * DAY)
