@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
@@ -35,6 +36,7 @@ from dashboard.zones import ZoneEditor
 
 ICON = "📈"
 STYLE = Path(__file__).parent / "style.css"
+ASSETS = (STYLE, STYLE.with_name("signed_out.js"))
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -74,9 +76,8 @@ def create_app(settings: Settings) -> FastAPI:
         away = board.fresh().away
         return JSONResponse({"status": "ok", "database": away.reason if away else "answers"})
 
-    @app.get("/style.css")
-    def style() -> FileResponse:
-        return FileResponse(STYLE, headers={"Cache-Control": "no-cache"})
+    for asset in ASSETS:
+        app.get(f"/{asset.name}")(partial(_asset, asset))
 
     @app.get("/favicon.ico")
     def icon() -> Response:
@@ -115,6 +116,10 @@ def create_app(settings: Settings) -> FastAPI:
         show_welcome_message=False,
     )
     return app
+
+
+def _asset(file: Path) -> FileResponse:
+    return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
 
 def add_guard(app: FastAPI, settings: Settings) -> Sessions:

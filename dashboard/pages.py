@@ -244,6 +244,7 @@ def _text(tag: str, text: str) -> ui.html:
 def add_pages(board: Board, sessions: Sessions, live: Live) -> None:
     """Register the pages at their addresses with NiceGUI."""
     ui.add_head_html('<link rel="stylesheet" href="/style.css">', shared=True)
+    ui.add_head_html('<script src="/signed_out.js" type="module"></script>', shared=True)
     pages = Pages(board, sessions, live)
     for path, title in PAGES.items():
         if make := getattr(pages, title.lower(), None):  # others are in modules of their own

@@ -83,7 +83,7 @@ class Sandbox:
         self.streams = StreamMetrics(names, settling=names, clock=lambda: self.now)
         self.lineage = lineage_counter(self.streams.registry)
         self.inference = InferenceMetrics()
-        self.source = SimpleNamespace(live=True, name="a camera", reconnects=0)
+        self.source = SimpleNamespace(live=True, name="a camera", reconnects=0, unreadable=0)
         cameras = dict.fromkeys(("B01-entrance", "B01-till"), cast("Any", self.source))
         self.intake = FrameIntake(cameras, 4)
         self.publisher = SimpleNamespace(delivered=0, counts=Counts())
