@@ -52,18 +52,18 @@ class Rejections:
 
     def __init__(self) -> None:
         self.reason = ""
-        self.is_refusal = False
+        self.is_rejection = False
         """Whether the reason is one of the cluster, such as a wrong password, and no outage."""
 
     def __call__(self, error: KafkaError) -> None:
         """Keep the reason; that all brokers are down is none."""
         if error.name() != "_ALL_BROKERS_DOWN":
             self.reason = error.str()
-            self.is_refusal = error.fatal() or error.name() in ("_AUTHENTICATION", "_SSL")
+            self.is_rejection = error.fatal() or error.name() in ("_AUTHENTICATION", "_SSL")
 
     def clear(self) -> None:
-        """Forget the reason: the cluster has accepted something since."""
-        self.reason, self.is_refusal = "", False
+        """Drop the reason: the cluster has accepted something since."""
+        self.reason, self.is_rejection = "", False
 
     def explain(self, error: KafkaError, client: Any = None) -> str:
         """Why a call or a message failed.

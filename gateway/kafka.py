@@ -157,7 +157,7 @@ class KafkaPublisher:
 
     def _reason(self) -> str:
         """Why the cluster refuses the gateway, without its hosts; empty where it does not."""
-        return _HOST.sub("", self._rejections.reason) if self._rejections.is_refusal else ""
+        return _HOST.sub("", self._rejections.reason) if self._rejections.is_rejection else ""
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Spool:
             other = _open(file)
             events = other.execute("SELECT key, value FROM events ORDER BY number").fetchall()
             other.close()
-        except sqlite3.Error as error:  # what a stranger left must not keep this process back
+        except sqlite3.Error as error:  # what another process left must not stop this one
             log.error("the spool %s cannot be read, its events are not sent: %s", file, error)
         else:
             self.prepend(events)

@@ -205,7 +205,7 @@ def parquet_with(
                 rows = pq.read_table(source)
         except FileNotFoundError:  # a writer cleaned up after itself
             continue
-        except pa.ArrowInvalid:  # a writer has not finished it: nobody can say what it holds
+        except pa.ArrowInvalid:  # a writer has not finished it: what it holds cannot be read
             yield file.path
             continue
         if matching_rows(rows, person):

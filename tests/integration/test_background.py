@@ -130,8 +130,8 @@ def test_a_gateway_that_dies_at_its_start_is_reported_with_its_last_words(
     result = storelake(hopeless, "start", "gateway")
 
     assert result.returncode == 1
-    said = " ".join(result.stderr.split())
-    assert "The process gateway did not come up. Kafka's client refuses its options" in said
-    assert 'property: "no.such.option"): correct STORELAKE_KAFKA__CLIENT_OPTIONS' in said
-    assert "(it ended with exit code 1 after " in said
+    printed = " ".join(result.stderr.split())
+    assert "The process gateway did not come up. Kafka's client refuses its options" in printed
+    assert 'property: "no.such.option"): correct STORELAKE_KAFKA__CLIENT_OPTIONS' in printed
+    assert "(it ended with exit code 1 after " in printed
     assert row(environment, "gateway")["state"] == "failed"
