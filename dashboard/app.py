@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
@@ -18,6 +17,7 @@ from conf.settings import Settings, SettingsError
 from conf.settings.base import is_loopback
 from conf.stores.watch import StoreFile
 from dashboard.alert_sender import make_sender
+from dashboard.assets import add_assets
 from dashboard.board import Board
 from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
 from dashboard.dead_letters import DeadLetterPages
@@ -35,8 +35,6 @@ from dashboard.streams import Topics
 from dashboard.zones import ZoneEditor
 
 ICON = "📈"
-STYLE = Path(__file__).parent / "style.css"
-ASSETS = (STYLE, STYLE.with_name("signed_out.js"))
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -76,8 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         away = board.fresh().away
         return JSONResponse({"status": "ok", "database": away.reason if away else "answers"})
 
-    for asset in ASSETS:
-        app.get(f"/{asset.name}")(partial(_asset, asset))
+    add_assets(app, "style.css", "signed_out.js")
 
     @app.get("/favicon.ico")
     def icon() -> Response:
@@ -116,10 +113,6 @@ def create_app(settings: Settings) -> FastAPI:
         show_welcome_message=False,
     )
     return app
-
-
-def _asset(file: Path) -> FileResponse:
-    return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
 
 def add_guard(app: FastAPI, settings: Settings) -> Sessions:

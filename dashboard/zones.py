@@ -11,18 +11,17 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from psycopg_pool import PoolTimeout
 from starlette.concurrency import run_in_threadpool
 
 from conf.settings import Settings, SettingsError
 from conf.stores import Branch, Camera, Stores, load_stores
+from dashboard.assets import add_assets
 from dashboard.board import BoardView, ReadError
 from dashboard.guard import require_operator
 from dashboard.layout_edit import LayoutEdit, check_edit
@@ -71,8 +70,7 @@ class ZoneEditor:
     def add_to(self, app: FastAPI) -> None:
         """Register the addresses."""
         app.get(PATH)(self.page)
-        for name in SCRIPTS:
-            app.get(f"/{name}")(partial(_script, name))
+        add_assets(app, *SCRIPTS)
         app.get(f"{PATH}/still")(self.still)
         app.get(f"{PATH}/heat")(self.heat)
         app.post(f"{PATH}/check")(self.check)
@@ -203,10 +201,6 @@ def _choose(stores: Stores, branch_id: str, camera_id: str) -> tuple[Branch, Cam
 def _shapes(layout: Any, known: str) -> dict[str, Any]:
     shapes = layout.model_dump(mode="json", include={"lines", "zones"}, exclude_none=True)
     return {**shapes, "known": known}
-
-
-def _script(name: str) -> FileResponse:
-    return FileResponse(Path(__file__).with_name(name), headers={"Cache-Control": "no-cache"})
 
 
 def _refused(code: int, message: str) -> JSONResponse:

@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 from playwright.sync_api import Locator, Page, expect
 from pydantic import SecretStr
 
 from conf.settings import Settings
 from conf.stores import Line
 from conf.stores.reach import entry_arrow
-from dashboard.app import STYLE, add_guard
+from dashboard.app import add_guard
+from dashboard.assets import add_assets
 from dashboard.reader import Reader
 from dashboard.zones import ZoneEditor
 from infra.local.process import wait_until
@@ -62,7 +62,7 @@ def editor(settings: Settings) -> Iterator[str]:
     """The address of a console that has only the page of zones."""
     app = FastAPI()
     add_guard(app, settings)
-    app.get("/style.css")(lambda: FileResponse(STYLE))
+    add_assets(app, "style.css")
     with closing(Reader(settings.postgres.dsn, timedelta(seconds=5))) as reader:
         ZoneEditor(settings, reader.look).add_to(app)
         console = settings.console
