@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from conf.settings.base import Frozen, Port, Secret
+from conf.settings.base import Frozen, Secret
 
 ADDRESS = re.compile(r"[^\s@<>,;:\x00-\x1f\x7f]+@[^\s@<>,;:\x00-\x1f\x7f]+")
 
@@ -52,7 +52,7 @@ class AlertSettings(Frozen):
     """Sender of the mail."""
     smtp_host: str = "127.0.0.1"
     """Mail server."""
-    smtp_port: Port = 587
+    smtp_port: int = Field(default=587, ge=1, le=65535)
     """Its port."""
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     """How the connection is encrypted; `none` only without a password."""

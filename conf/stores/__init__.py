@@ -36,7 +36,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Share, Share]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -55,7 +55,7 @@ Identifier = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Line(_Frozen):
@@ -104,7 +104,7 @@ class Zone(_Frozen):
     zone_id: Identifier
     kind: Literal["browse", "queue", "staff"] = "browse"
     polygon: tuple[Point, ...] = Field(min_length=3)
-    staff_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    staff_after: float | None = Field(default=None, gt=0)
     limit: int | None = Field(default=None, gt=0)
 
     @field_validator("polygon")
@@ -160,11 +160,7 @@ class Camera(_Layout):
 
     camera_id: Identifier
     name: Text
-    fps: float = Field(
-        gt=0,
-        allow_inf_nan=False,
-        description="Frames a second that the camera is expected to deliver.",
-    )
+    fps: float = Field(gt=0, description="Frames a second that the camera is expected to deliver.")
     source: str | None = Field(default=None, description="Address, file, folder or webcam index.")
     redrawn: tuple[Layout, ...] = ()
 
