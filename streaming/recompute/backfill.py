@@ -11,7 +11,7 @@ the branch until `quality.backfill` has validated and published it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -26,6 +26,7 @@ from pyiceberg.expressions import (
     LessThanOrEqual,
     Or,
 )
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -33,8 +34,10 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.lake.iceberg.commits import BranchTransaction
+from streaming.lake.iceberg.commits import LakeTransaction, retry_conflicts
+from streaming.lake.iceberg.files import read_tasks, write_files
 from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.iceberg.replace_files import ReplaceFiles
 from streaming.lake.protocol import shape
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -190,31 +193,42 @@ class Backfill:
         validated = self._bronze(piece.start, piece.end).transform(validate).toArrow()
         iceberg = self.lake.load(self.table)
         made = shape(self.source.rows(validated), iceberg.schema().as_arrow(), self.table)
-        near = _around(validated)
-        there = shape(
-            iceberg.scan(near).use_ref(self.branch).to_arrow(),
-            iceberg.schema().as_arrow(),
-            self.table,
-        )
-        mine = _among(there, validated)
-        old, rest = there.filter(mine), there.filter(pc.invert(mine))
+        near = iceberg.scan(_around(validated)).use_ref(self.branch)
+        there = shape(near.to_arrow(), iceberg.schema().as_arrow(), self.table)
+        old = there.filter(_among(there, validated))
         known = _among(made, old)
         filled = Filled(validated.num_rows)
-        done = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
-        properties = {PROGRESS: json.dumps(done)}
         if self._sorted(made.filter(known)).equals(self._sorted(old)):
             missing = made.filter(pc.invert(known))
             filled.added = missing.num_rows
             if missing.num_rows:
-                with BranchTransaction(iceberg) as change:
-                    change.append(missing, properties, self.branch)
+                self._commit(write_files(iceberg, missing), [], piece.end)
         else:
             filled.added, filled.replaced = made.num_rows, old.num_rows
-            with BranchTransaction(iceberg) as change:
-                change.overwrite(
-                    pa.concat_tables([rest, made]), near, properties, branch=self.branch
-                )
+            added, removed = write_files(iceberg, made), []
+            for task in near.plan_files():
+                rows = read_tasks(iceberg, [task])
+                mine = _among(rows, validated)
+                if pc.any(mine).as_py():
+                    removed.append(task.file)
+                    added += write_files(iceberg, rows.filter(pc.invert(mine)))
+            self._commit(added, removed, piece.end)
         return filled
+
+    @retry_conflicts
+    def _commit(
+        self, added: Sequence[DataFile], removed: Sequence[DataFile], end: datetime
+    ) -> None:
+        """Commit files that are written already, and with them how far the backfill has come."""
+        iceberg = self.lake.load(self.table)
+        done = {"to": end.isoformat(), "positions": to_text(self.positions)}
+        with LakeTransaction(iceberg) as change:
+            replaced = ReplaceFiles(change, iceberg.io, {PROGRESS: json.dumps(done)}, self.branch)
+            for file in removed:
+                replaced.delete_data_file(file)
+            for file in added:
+                replaced.append_data_file(file)
+            replaced.commit()
 
     def _bronze(self, start: datetime, end: datetime) -> DataFrame:
         rows = self.spark.table(f"{self.settings.catalog.name}.{self.source.bronze.name}")

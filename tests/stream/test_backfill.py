@@ -140,7 +140,7 @@ def test_rows_that_differ_are_replaced_while_a_stream_and_maintenance_commit(
         try:
             with closing(open_catalog(shop.settings)) as catalog:
                 mine, number = IcebergLake(shop.settings, catalog), 0
-                while not stop.is_set():
+                while not stop.wait(0.1):
                     live = model.set_column(
                         model.column_names.index("position"), "position", [[f"9{number:019}"]]
                     )

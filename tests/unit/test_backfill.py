@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import DataFrame
 
 from conf.settings import load_settings
 from quality.backfill import check_window, find_table
 from quality.publish import is_begun, open_branch, publish
-from streaming.lake.iceberg.commits import BranchTransaction, LakeTransaction
+from streaming.lake.iceberg.commits import LakeTransaction
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.protocol import shape
 from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES
@@ -181,19 +182,24 @@ def test_a_branch_begun_where_another_backfill_ended_has_nothing_yet(
     assert not is_begun(lake.load(EVENTS), "backfill")
 
 
-def test_commits_to_a_branch_and_to_main_do_not_stop_each_other(lake: IcebergLake) -> None:
-    table = lake.load(EVENTS)
-    open_branch(table, "backfill")
-    rows = shape(events(100), table.schema().as_arrow(), EVENTS)
-    for number in range(7, 10):
-        change = BranchTransaction(lake.load(EVENTS))
-        change.append(rows, branch="backfill")
-        main = LakeTransaction(lake.load(EVENTS))
-        main.append(shape(events(number + 100), table.schema().as_arrow(), EVENTS))
-        lake.append(EVENTS, events(number), number)
-        change.commit_transaction()
-        with pytest.raises(CommitFailedException, match="meanwhile"):
-            main.commit_transaction()
-    table.refresh()
-    assert len(shops(lake)) == 9
-    assert table.scan().use_ref("backfill").to_arrow().num_rows == 6 + 3
+def test_a_stream_that_is_faster_does_not_stop_a_backfill(
+    lake: IcebergLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shops(lake)
+    lake.load(EVENTS).overwrite(
+        shape(events(2, shop="Z"), lake.schema(EVENTS.name), EVENTS), "position == '000002'"
+    )
+    commit, came = LakeTransaction.commit_transaction, iter(range(7, 20))
+
+    def after_the_stream(change: LakeTransaction) -> IcebergTable:
+        if position := next(came, None):
+            stream = LakeTransaction(lake.load(EVENTS))
+            stream.append(shape(events(position), lake.schema(EVENTS.name), EVENTS))
+            commit(stream)
+        return commit(change)
+
+    monkeypatch.setattr(LakeTransaction, "commit_transaction", after_the_stream)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert fill(lake) == Filled(messages=3, added=3, replaced=3)
+    publish_backfill(lake)
+    assert shops(lake) == before | {f"{number:06}": "A" for number in range(7, 20)}

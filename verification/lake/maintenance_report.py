@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streaming.lake.iceberg.commits import CONFLICT
+from streaming.lake.conflicts import CONFLICT
 
 SUMMED = (
     *("files_before", "files_after", "manifests_before", "manifests_after"),

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from typing_extensions import override
 
 from conf.settings import Settings
+from streaming.lake.conflicts import retry_on
 from streaming.lake.delta.state import DeltaState, read, schema_of
 from streaming.lake.delta.tables import exists, find
 from streaming.lake.protocol import EVERYTHING, Lake, MissingTableError, Where, require_epoch, shape
@@ -40,12 +40,7 @@ EPOCH_APP_ID = "storelake.epoch"
 
 _ZSTD = WriterProperties(compression="ZSTD")
 
-retry_conflicts = retry(
-    retry=retry_if_exception_type(CommitFailedError),
-    wait=wait_random_exponential(multiplier=0.05, max=2),
-    stop=stop_after_attempt(10),
-    reraise=True,
-)
+retry_conflicts = retry_on(CommitFailedError)
 
 
 @dataclass

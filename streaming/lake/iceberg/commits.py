@@ -1,12 +1,11 @@
-"""Commits of several writers to one table: each succeeds only if the loaded table is unchanged.
+"""Commits to a table of Iceberg: each succeeds only if the table is as it was loaded.
 
-A stream, maintenance, validation and a backfill commit to the same table. Where another one has
-committed since the table was loaded, `retry_conflicts` starts the function again.
+Where another one came first, `retry_conflicts` runs the function again that loaded the table
+(`streaming.lake.conflicts`).
 """
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,21 +17,11 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
 from pyiceberg.table.update import ValidatableTableRequirement, update_table_metadata
 from pyiceberg.table.update.snapshot import ExpireSnapshots
-from tenacity import (
-    RetryCallState,
-    retry,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+
+from streaming.lake.conflicts import retry_on
 
 PROGRESS_PROPERTY = "storelake.positions"
 """Property of a snapshot: the newest source positions that the table holds (docs/adr/0002)."""
-
-CONFLICT = "another commit came first"
-"""Logged each time that a commit is retried."""
-
-log = logging.getLogger("storelake.lake")
 
 
 def _shared(entry: Any, memo: Any) -> Any:  # noqa: ARG001 - the signature of `__deepcopy__`
@@ -44,17 +33,7 @@ for _kind in (Snapshot, SnapshotLogEntry):
     _kind.__deepcopy__ = _shared  # type: ignore[assignment, method-assign]
 
 
-def _notify(state: RetryCallState) -> None:
-    log.info("%s: %s begins again", CONFLICT, getattr(state.fn, "__qualname__", state.fn))
-
-
-retry_conflicts = retry(
-    retry=retry_if_exception_type(CommitFailedException),
-    wait=wait_random_exponential(multiplier=0.05, max=2),
-    stop=stop_after_attempt(10),
-    before_sleep=_notify,
-    reraise=True,
-)
+retry_conflicts = retry_on(CommitFailedException)
 
 
 class _AsLookedAt(ValidatableTableRequirement):
@@ -82,36 +61,22 @@ def _state(metadata: TableMetadata) -> tuple[Any, ...]:
     return tuple(s.snapshot_id for s in metadata.snapshots), tuple(refs)
 
 
-class _CheckedTransaction(Transaction):
-    """Raises `CommitFailedException`, and nothing else, where another commit came first."""
-
-    def __init__(self, table: IcebergTable) -> None:
-        super().__init__(table)
-        self._look()
-
-    def _look(self) -> None:
-        if isinstance(self._table.catalog, SqlCatalog):  # others only take Iceberg's requirements
-            kept = tuple(r for r in self._requirements if not isinstance(r, _AsLookedAt))
-            mine: Any = _AsLookedAt.of(self._table.metadata)
-            self._requirements = (*kept, mine)
-
-
-class BranchTransaction(_CheckedTransaction):
-    """Commits to a branch with one writer: a retry does not write the files again."""
-
-    def _rebuild_snapshot_updates(self) -> None:
-        self._look()
-        super()._rebuild_snapshot_updates()
-
-
-class LakeTransaction(_CheckedTransaction):
+class LakeTransaction(Transaction):
     """PyIceberg's transaction without its copies of the metadata and without its own retries.
+
+    It raises `CommitFailedException`, and nothing else, where another commit came first.
 
     PyIceberg copies the metadata, with every snapshot, at each of some thirty reads of a commit.
     Nothing changes it in place, so this makes one copy per staged change.
     """
 
     _looked_at: tuple[Any, Any, TableMetadata] | None = None
+
+    def __init__(self, table: IcebergTable) -> None:
+        super().__init__(table)
+        if isinstance(table.catalog, SqlCatalog):  # others only take Iceberg's requirements
+            mine: Any = _AsLookedAt.of(table.metadata)
+            self._requirements = (*self._requirements, mine)
 
     @property
     def table_metadata(self) -> TableMetadata:

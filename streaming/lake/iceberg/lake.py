@@ -219,7 +219,7 @@ class IcebergLake(Lake):
             replace_files = ReplaceFiles(change, iceberg.io)
             for file in old:
                 replace_files.delete_data_file(file)
-            for part in filter(len, parts):
+            for part in parts:
                 for file in write_files(iceberg, part):
                     replace_files.append_data_file(file)
             replace_files.commit()

@@ -21,6 +21,7 @@ from pyiceberg.manifest import (
     ManifestFile,
 )
 from pyiceberg.table import Transaction
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
@@ -39,15 +40,22 @@ class ReplaceFiles(_OverwriteFiles):
         change: the transaction.
         io: of the table.
         properties: of the snapshot.
+        branch: that gets the snapshot.
     """
 
     sequence: int | None = None
     """Data sequence number of the added files; None: that of the commit."""
 
     def __init__(
-        self, change: Transaction, io: FileIO, properties: Mapping[str, str] = EMPTY_DICT
+        self,
+        change: Transaction,
+        io: FileIO,
+        properties: Mapping[str, str] = EMPTY_DICT,
+        branch: str = MAIN_BRANCH,
     ) -> None:
-        super().__init__(Operation.OVERWRITE, change, io, snapshot_properties=dict(properties))
+        super().__init__(
+            Operation.OVERWRITE, change, io, snapshot_properties=dict(properties), branch=branch
+        )
 
     def keeps(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:  # noqa: ARG002
         """Whether to keep a manifest from which no file is removed."""
