@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from conf.contracts.fields import FORMATS
 from conf.contracts.order_event import EVENT_TYPES
+from conf.contracts.storable import is_storable
 from gateway.models import model_for
 from gateway.rejections import (
     FieldFault,
@@ -23,6 +24,10 @@ from gateway.rejections import (
 )
 from gateway.strict_json import LENIENT, STRICT, decode, digest, parse, reason
 
+UNSTORABLE = (
+    "Input should hold nothing that a database cannot store: a NUL character, half of a surrogate "
+    "pair, a number beyond all bounds"
+)
 _UUID = re.compile(FORMATS["uuid"])
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -141,6 +146,8 @@ def _check_document(
     except ValidationError as error:
         found = [_fault(_path(e["loc"]), e["type"], e["msg"]) for e in error.errors()]
         raise NotAnEventError(faults + found, _event_id(document)) from None
+    if not is_storable(body):
+        faults.append(_fault("", "unstorable", UNSTORABLE))
     if faults:
         raise NotAnEventError(faults, document["event_id"])
     order = document["order"]

@@ -18,6 +18,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
+from conf.contracts.storable import is_storable
 from conf.logs import configure_logging
 from conf.settings import CONF_DIR, GatewaySettings, Settings, load_settings
 from conf.traces import Trace
@@ -185,6 +186,31 @@ def test_what_is_no_json_is_refused_as_json(call: Call, body: bytes) -> None:
 def test_a_lone_surrogate_is_a_wrong_field(call: Call) -> None:
     body = as_json(order_event()).replace(b'"O-1"', b'"\\ud800"')
     assert call("POST", CREATED, content=body).json()["fields"][0]["path"] == "order.order_id"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"O-1"', b'"O\\u0000"'),
+        (b'"O-1"', b'"O-1", "note": "\\uDBFF"'),
+        (b'"O-1"', b'"O-1", "note": 1e1000'),
+        (b'"O-1"', b'"O-1", "note": [' + b"7" * 1001 + b"]"),
+    ],
+    ids=["nul", "half a pair", "exponent", "digits"],
+)
+def test_what_the_streams_would_reject_as_unstorable_is_refused(
+    call: Call, broker: MemoryPublisher, old: bytes, new: bytes
+) -> None:
+    body = as_json(order_event()).replace(old, new)
+    assert not is_storable(body)
+
+    alone, batch = (
+        call("POST", CREATED, content=body),
+        call("POST", f"{CREATED}/batch", content=b"[%s]" % body),
+    )
+    assert (alone.status_code, batch.json()["results"][0]["status"]) == (422, 422)
+    assert [f["code"] for f in alone.json()["fields"]] == ["unstorable"]
+    assert not broker.messages
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length(call: Call) -> None:
