@@ -20,7 +20,8 @@ GAIN = 0.3
 """Two people have exchanged their ids where that makes their way shorter by more than this."""
 
 CROWD = 50
-"""Ids of one frame that are compared with each other: the time grows with the square."""
+"""Ids of one frame that are compared with each other, and vanished ids with one new id: the time
+grows with the square."""
 
 REACH, PACE = 1.0, 1.5
 """Most distance between an id that vanished and a new one that continues it, and by how much it
@@ -95,15 +96,18 @@ def is_leaving(track: Track) -> bool:
 def nearest_pairs(new: Mapping[str, Spot], vanished: Mapping[str, Track]) -> list[tuple[str, str]]:
     """(new id, vanished id) that may be one person; nearest first, each id once.
 
-    Who was about to walk out of the picture is gone.
+    Who was about to walk out of the picture is gone. A new id is compared with the `CROWD` vanished
+    ones that are nearest to it along x.
     """
     by_x = sorted((t.x + t.step_x, i) for i, t in vanished.items() if not is_leaving(t))
     oldest = min((track.seen_at for track in vanished.values()), default=0)
     distances = []
     for new_id, spot in new.items():
         widest = _reach(spot.at - oldest) * spot.width
-        first = bisect(by_x, (spot.x - widest,))
-        for _, old_id in by_x[first : bisect(by_x, (spot.x + widest,))]:
+        here = bisect(by_x, (spot.x,))
+        first = max(bisect(by_x, (spot.x - widest,)), here - CROWD // 2)
+        last = min(bisect(by_x, (spot.x + widest,)), here + CROWD // 2)
+        for _, old_id in by_x[first:last]:
             apart = distance(vanished[old_id], spot)
             if apart <= _reach(spot.at - vanished[old_id].seen_at):
                 distances.append((apart, new_id, old_id))

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import takewhile
@@ -458,15 +458,16 @@ class CameraRun:
             )
             self._handed.pop(track_id, None)
             del new[track_id]
+        taken = {track.person for track in (*self._live.values(), *self._lost.values())}
         for track_id, (x, y, _, width, height) in new.items():
             was = self._handed.pop(track_id, None)
-            name = self._free_name(track_id)
+            name = self._free_name(track_id, taken)
+            taken.add(name)
             track = replace(was, person=name) if was else Track(name, at, x, y, width, height)
             self._live[track_id] = track
 
-    def _free_name(self, track_id: str) -> str:
+    def _free_name(self, track_id: str, taken: Set[str]) -> str:
         """The id, or where another track has or had that name, the id with a new number."""
-        taken = {track.person for track in (*self._live.values(), *self._lost.values())}
         name = track_id
         while name in taken or (name == track_id and self._was_set_back):
             self._names += 1

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Layout, Line, Zone
-from streaming.transforms.track import Person
+from streaming.transforms import identities
+from streaming.transforms.track import Person, Spot, Track
 from streaming.transforms.tracks import (
     REMEMBERED_FRAMES,
     CameraRun,
@@ -184,6 +185,22 @@ def test_a_new_id_elsewhere_or_much_later_is_somebody_else(
     seen = Watched()
     seen.play(*in_zone("1", IN_QUEUE, 5), *nobody(pause), *in_zone("2", spot, 5), *nobody(20))
     assert sorted(v.track_id for v in seen.visits.values()) == ["1", "2"]
+
+
+def test_each_of_many_new_ids_on_one_spot_is_compared_with_few_vanished_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[Track] = []
+
+    def counted(track: Track, spot: Spot) -> float:
+        compared.append(track)
+        return 0.0
+
+    monkeypatch.setattr(identities, "distance", counted)
+    seen = Watched()
+    for frame in range(2):
+        seen.receive(frame, [(f"{frame}-{number}", *IN_QUEUE) for number in range(300)])
+    assert 0 < len(compared) <= 300 * identities.CROWD
 
 
 def test_two_people_side_by_side_are_two() -> None:
