@@ -11,7 +11,8 @@ Guarantees are those of `log_source`. Of Kafka's own:
 - Consumers live as long as their process: the planner's as long as the query, a worker's between
   batches, so a batch pays no connection set-up.
 - A broker that does not answer is noticed within 30 s: the planner fails with an error that names
-  it, a task after `fetchTimeoutSeconds` without a message; the runner retries.
+  it, a task after `fetchTimeoutSeconds` without a message; the runner retries. A planner's consumer
+  that gets nothing for so long, although messages wait, is assigned again.
 
 Options besides those of `ReadOptions`: `kafka.<librdkafka option>`, at least
 `kafka.bootstrap.servers`.
@@ -165,6 +166,7 @@ class KafkaLog(DenseLog):
         self._consumer: Consumer | None = None
         self._ahead = ReadAhead[Message]()
         self._reading: Thread | None = None
+        self._heard_at = time.monotonic()
         self._known: list[Partition] = []
         self._known_at = 0.0
 
@@ -233,7 +235,10 @@ class KafkaLog(DenseLog):
         self._await_reading()
         position = {p: position.get(p, self._base(p[0])) for p in self._partitions()}
         # A new assignment needs one round trip before messages can arrive.
-        self._fetch_more(limit.rows, 0.5 if self._stand(position) else 0.01)
+        found = self._fetch_more(limit.rows, 0.5 if self._stand(position) else 0.01)
+        if not found and self._is_stuck(position):
+            self._ahead = ReadAhead()  # the next call assigns the consumer again
+            return None, position
         messages, end = self._ahead.within(limit)
         if messages:
             self._verify([*{cast(str, m.topic()) for m in messages}])
@@ -285,6 +290,16 @@ class KafkaLog(DenseLog):
         )
         return True
 
+    def _is_stuck(self, position: Offsets) -> bool:
+        """Whether the consumer has got nothing for `fetch_timeout` although messages wait."""
+        if time.monotonic() - self._heard_at < self._fetch_timeout:
+            return False
+        self._heard_at = time.monotonic()
+        waiting = self.behind(position)
+        if waiting:
+            log.warning("%d messages wait: %s", waiting, self._silence(str(self._topics)))
+        return waiting > 0
+
     def _fetch_more(self, most: int, seconds: float) -> int:
         """Take messages from librdkafka; returns how many, without errors."""
         count = 0
@@ -302,6 +317,8 @@ class KafkaLog(DenseLog):
                 self._failed(error, f"{topic}[{number}]")
                 continue
             count += 1
+        if count:
+            self._heard_at = time.monotonic()
         return count
 
     def _failed(self, error: KafkaError, where: str) -> None:

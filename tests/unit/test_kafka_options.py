@@ -217,3 +217,32 @@ def test_a_position_is_read_from_again_after_an_error_and_not_after_a_lost_conne
         with pytest.raises(DataLossError):
             log.poll(position, Limit(10, 10))
     assert lost.assigned == [5, 5]
+
+
+class Deaf(Failing):
+    """A consumer that gets nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(KafkaError._TIMED_OUT)
+
+    def consume(self, count: int, timeout: float) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize(("high", "assigned"), [(7, [5, 5, 5]), (5, [5])], ids=["waiting", "end"])
+def test_a_consumer_that_gets_nothing_while_messages_wait_is_assigned_again(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    high: int,
+    assigned: list[int],
+) -> None:
+    deaf, position = Deaf(), {("orders", 0): 5}
+    log = log_over(deaf)
+    monkeypatch.setattr(log, "bounds", lambda: {("orders", 0): (0, high)})
+    clock = time.monotonic()
+    monkeypatch.setattr("streaming.sources.kafka.time.monotonic", lambda: clock)
+    for _ in range(5):
+        clock += 0.2
+        assert log.poll(position, Limit(10, 10)) == (None, position)
+    assert deaf.assigned == assigned
+    assert caplog.text.count("2 messages wait") == len(assigned) - 1
