@@ -222,13 +222,19 @@ class Backfill:
         """Commit files that are written already, and with them how far the backfill has come."""
         iceberg = self.lake.load(self.table)
         done = {"to": end.isoformat(), "positions": to_text(self.positions)}
+        properties = {PROGRESS: json.dumps(done)}
         with LakeTransaction(iceberg) as change:
-            replaced = ReplaceFiles(change, iceberg.io, {PROGRESS: json.dumps(done)}, self.branch)
+            # Streams of others read a table as long as its snapshots only append.
+            snapshot = (
+                ReplaceFiles(change, iceberg.io, properties, self.branch)
+                if removed
+                else change.update_snapshot(properties, self.branch).fast_append()
+            )
             for file in removed:
-                replaced.delete_data_file(file)
+                snapshot.delete_data_file(file)
             for file in added:
-                replaced.append_data_file(file)
-            replaced.commit()
+                snapshot.append_data_file(file)
+            snapshot.commit()
 
     def _bronze(self, start: datetime, end: datetime) -> DataFrame:
         rows = self.spark.table(f"{self.settings.catalog.name}.{self.source.bronze.name}")

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Operation
 from pyspark.sql import DataFrame
 
 from conf.settings import load_settings
@@ -151,6 +152,11 @@ def test_missing_rows_are_added_beside_what_a_stream_writes(lake: IcebergLake) -
     before = shops(lake)
     lake.load(EVENTS).delete("position == '000003'")
     assert fill(lake) == Filled(messages=3, added=1)
+    table = lake.load(EVENTS)
+    snapshot = table.metadata.snapshot_by_id(table.metadata.refs["backfill"].snapshot_id)
+    assert snapshot
+    assert snapshot.summary
+    assert snapshot.summary.operation == Operation.APPEND
     lake.append(EVENTS, events(7), 7)
     assert publish_backfill(lake) == 1
     assert shops(lake) == before | {"000007": "A"}
