@@ -13,13 +13,13 @@ _CHARACTERS = re.compile(
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
 _NUMBERS = re.compile(rb"[:,\[]\s*-?(?:\d[\d.]*[eE][+-]?\d{4}|[\d.]{1001})")
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def is_storable(text: bytes) -> bool:
-    """Whether the database can store a JSON text; unsure means no.
-
-    An escaped backslash before `u0000` counts as a NUL, and so does such a number in a text.
-    """
-    if b"\\u" in text and _CHARACTERS.search(text):
+    """Whether the database can store a JSON text; of a text that is no JSON it knows nothing."""
+    # An escaped backslash is no beginning of an escape.
+    if b"\\u" in text and _CHARACTERS.search(text.replace(rb"\\", b"  ")):
         return False
-    return _NUMBERS.search(text) is None
+    # What looks like a number in a string is none: look twice, since few texts have one.
+    return not (_NUMBERS.search(text) and _NUMBERS.search(_STRINGS.sub(b'""', text)))

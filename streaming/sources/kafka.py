@@ -12,7 +12,8 @@ Guarantees are those of `log_source`. Of Kafka's own:
   batches, so a batch pays no connection set-up.
 - A broker that does not answer is noticed within 30 s: the planner fails with an error that names
   it, a task after `fetchTimeoutSeconds` without a message; the runner retries. A planner's consumer
-  that gets nothing for so long, although messages wait, is assigned again.
+  that gets nothing of a partition for so long, although messages wait there, is assigned again; if
+  that does not help, the planner fails.
 
 Options besides those of `ReadOptions`: `kafka.<librdkafka option>`, at least
 `kafka.bootstrap.servers`.
@@ -166,7 +167,9 @@ class KafkaLog(DenseLog):
         self._consumer: Consumer | None = None
         self._ahead = ReadAhead[Message]()
         self._reading: Thread | None = None
-        self._heard_at = time.monotonic()
+        self._checked_at = time.monotonic()
+        self._waiting: Offsets = {}
+        self._assigned_again: Offsets = {}
         self._known: list[Partition] = []
         self._known_at = 0.0
 
@@ -236,7 +239,7 @@ class KafkaLog(DenseLog):
         position = {p: position.get(p, self._base(p[0])) for p in self._partitions()}
         # A new assignment needs one round trip before messages can arrive.
         found = self._fetch_more(limit.rows, 0.5 if self._stand(position) else 0.01)
-        if not found and self._is_stuck(position):
+        if found < limit.rows and self._is_stuck():
             self._ahead = ReadAhead()  # the next call assigns the consumer again
             return None, position
         messages, end = self._ahead.within(limit)
@@ -290,15 +293,27 @@ class KafkaLog(DenseLog):
         )
         return True
 
-    def _is_stuck(self, position: Offsets) -> bool:
-        """Whether the consumer has got nothing for `fetch_timeout` although messages wait."""
-        if time.monotonic() - self._heard_at < self._fetch_timeout:
+    def _is_stuck(self) -> bool:
+        """Whether nothing came of a partition, where messages wait for `fetch_timeout` or longer.
+
+        Raises:
+            KafkaUnavailableError: so it was when the consumer was assigned for this reason before.
+        """
+        if time.monotonic() - self._checked_at < self._fetch_timeout:
             return False
-        self._heard_at = time.monotonic()
-        waiting = self.behind(position)
-        if waiting:
-            log.warning("%d messages wait: %s", waiting, self._silence(str(self._topics)))
-        return waiting > 0
+        self._checked_at = time.monotonic()
+        seen, before = self._ahead.seen, self._waiting
+        ends = self.bounds()
+        self._waiting = {p: at for p, at in seen.items() if ends.get(p, (0, 0))[1] > at}
+        stuck = {p: at for p, at in self._waiting.items() if before.get(p) == at}
+        again, self._assigned_again = self._assigned_again, stuck
+        if not stuck:
+            return False
+        silence = self._silence(", ".join(f"{topic}[{number}]" for topic, number in stuck))
+        if stuck.items() & again.items():
+            raise KafkaUnavailableError(silence)
+        log.warning("%s Messages wait there: assigning the consumer again.", silence)
+        return True
 
     def _fetch_more(self, most: int, seconds: float) -> int:
         """Take messages from librdkafka; returns how many, without errors."""
@@ -317,8 +332,6 @@ class KafkaLog(DenseLog):
                 self._failed(error, f"{topic}[{number}]")
                 continue
             count += 1
-        if count:
-            self._heard_at = time.monotonic()
         return count
 
     def _failed(self, error: KafkaError, where: str) -> None:

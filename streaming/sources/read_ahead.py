@@ -31,6 +31,11 @@ class ReadAhead(Generic[M]):
         self._seen: Offsets = dict(start or {})
         self.rows = self.bytes = 0
 
+    @property
+    def seen(self) -> Offsets:
+        """Offsets of the next messages to add."""
+        return dict(self._seen)
+
     def add(self, partition: Partition, offset: int, size: int, message: M) -> None:
         """Add the next message of a partition; `size` in bytes."""
         self._waiting[partition].append((offset, size, message))

@@ -104,9 +104,9 @@ def nearest_pairs(new: Mapping[str, Spot], vanished: Mapping[str, Track]) -> lis
     distances = []
     for new_id, spot in new.items():
         widest = _reach(spot.at - oldest) * spot.width
-        here = bisect(by_x, (spot.x,))
-        first = max(bisect(by_x, (spot.x - widest,)), here - CROWD // 2)
-        last = min(bisect(by_x, (spot.x + widest,)), here + CROWD // 2)
+        low, here, high = (bisect(by_x, (spot.x + side,)) for side in (-widest, 0, widest))
+        first = max(low, min(here - CROWD // 2, high - CROWD))
+        last = min(high, max(here + CROWD // 2, low + CROWD))
         for _, old_id in by_x[first:last]:
             apart = distance(vanished[old_id], spot)
             if apart <= _reach(spot.at - vanished[old_id].seen_at):

@@ -193,10 +193,11 @@ def test_a_lone_surrogate_is_a_wrong_field(call: Call) -> None:
     [
         (b'"O-1"', b'"O\\u0000"'),
         (b'"O-1"', b'"O-1", "note": "\\uDBFF"'),
+        (b'"O-1"', b'"O-1", "note": "\\\\uD83D\\uDE00"'),
         (b'"O-1"', b'"O-1", "note": 1e1000'),
         (b'"O-1"', b'"O-1", "note": [' + b"7" * 1001 + b"]"),
     ],
-    ids=["nul", "half a pair", "exponent", "digits"],
+    ids=["nul", "half a pair", "half behind a backslash", "exponent", "digits"],
 )
 def test_what_the_streams_would_reject_as_unstorable_is_refused(
     call: Call, broker: MemoryPublisher, old: bytes, new: bytes
@@ -211,6 +212,14 @@ def test_what_the_streams_would_reject_as_unstorable_is_refused(
     assert (alone.status_code, batch.json()["results"][0]["status"]) == (422, 422)
     assert [f["code"] for f in alone.json()["fields"]] == ["unstorable"]
     assert not broker.messages
+
+
+@pytest.mark.parametrize(
+    "text", ["SKU:7E0012", "12, 5e2024", "C:\\u0000", '"' + "7" * 1001, "\U0001f600"]
+)
+def test_a_text_that_looks_like_what_cannot_be_stored_is_taken(call: Call, text: str) -> None:
+    body = json.dumps(order_event(extra={"note": text}))
+    assert call("POST", CREATED, content=body.encode()).status_code == 202
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length(call: Call) -> None:

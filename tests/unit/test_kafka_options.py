@@ -161,6 +161,8 @@ class Event:
     """An error as librdkafka delivers it among messages."""
 
     code: int
+    number: int = 0
+    at: int = -1001
 
     def error(self) -> KafkaError:
         return KafkaError(self.code)
@@ -169,10 +171,10 @@ class Event:
         return "orders"
 
     def partition(self) -> int:
-        return 0
+        return self.number
 
     def offset(self) -> int:
-        return -1001
+        return self.at
 
 
 class Failing:
@@ -220,29 +222,36 @@ def test_a_position_is_read_from_again_after_an_error_and_not_after_a_lost_conne
 
 
 class Deaf(Failing):
-    """A consumer that gets nothing."""
+    """A consumer that gets nothing of partition 0, and that partition 1 ends at 7."""
 
     def __init__(self) -> None:
-        super().__init__(KafkaError._TIMED_OUT)
-
-    def consume(self, count: int, timeout: float) -> list[Any]:
-        return []
+        super().__init__(KafkaError._PARTITION_EOF)
+        self._event.number, self._event.at = 1, 7
 
 
-@pytest.mark.parametrize(("high", "assigned"), [(7, [5, 5, 5]), (5, [5])], ids=["waiting", "end"])
-def test_a_consumer_that_gets_nothing_while_messages_wait_is_assigned_again(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    high: int,
-    assigned: list[int],
+def test_a_consumer_that_gets_nothing_while_messages_wait_is_assigned_again_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deaf, position = Deaf(), {("orders", 0): 5}
+    ends = {("orders", 0): (0, 5), ("orders", 1): (0, 7)}
+    deaf, position = Deaf(), {("orders", 0): 5, ("orders", 1): 7}
     log = log_over(deaf)
-    monkeypatch.setattr(log, "bounds", lambda: {("orders", 0): (0, high)})
+    log._known = [*ends]
+    monkeypatch.setattr(log, "bounds", lambda: ends)
     clock = time.monotonic()
     monkeypatch.setattr("streaming.sources.kafka.time.monotonic", lambda: clock)
-    for _ in range(5):
-        clock += 0.2
-        assert log.poll(position, Limit(10, 10)) == (None, position)
-    assert deaf.assigned == assigned
-    assert caplog.text.count("2 messages wait") == len(assigned) - 1
+
+    def poll(times: int) -> None:
+        nonlocal clock
+        for _ in range(times):
+            clock += 0.4  # more than the fetch time-out
+            assert log.poll(position, Limit(10, 10)) == (None, position)
+
+    poll(5)
+    ends["orders", 0] = (0, 6)
+    poll(1)
+    assert deaf.assigned == [5, 7]
+    poll(1)
+    assert "orders[0]: Kafka at b:1 has sent nothing for 0 s" in caplog.text
+    with pytest.raises(KafkaUnavailableError, match=r"^orders\[0\]: Kafka at b:1 has sent nothing"):
+        poll(1)
+    assert deaf.assigned == [5, 7] * 2
