@@ -17,7 +17,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def is_storable(text: bytes) -> bool:
-    """Whether the database can store a JSON text; of a text that is no JSON it knows nothing."""
+    """Whether the database can store a JSON text; the result is undefined for any other text."""
     # An escaped backslash is no beginning of an escape.
     if b"\\u" in text and _CHARACTERS.search(text.replace(rb"\\", b"  ")):
         return False
