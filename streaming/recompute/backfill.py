@@ -257,7 +257,7 @@ def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progres
     if summary is None or PROGRESS not in summary.additional_properties:
         raise BackfillError(
             f"Somebody has written to the branch {branch} by hand: publish it by "
-            "`storelake quality publish`, or give it up with --again."
+            "`storelake quality publish`, or give it up with --anew."
         )
     done: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
     return datetime.fromisoformat(done["to"]), from_text(done["positions"])
