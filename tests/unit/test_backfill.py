@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Operation
 from pyspark.sql import DataFrame
@@ -127,6 +128,10 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IcebergLak
 
 def fill(lake: IcebergLake) -> Filled:
     open_branch(lake.load(EVENTS), "backfill")
+    return fill_branch(lake)
+
+
+def fill_branch(lake: IcebergLake) -> Filled:
     positions = lake.progress(EVENTS)
     work = FromBronze(lake.settings, lake, cast("Any", None), EVENTS, "backfill", positions)
     return work.fill(Piece(NOON, NOON + timedelta(hours=1), 3))
@@ -209,3 +214,17 @@ def test_a_stream_that_is_faster_does_not_stop_a_backfill(
     assert fill(lake) == Filled(messages=3, added=3, replaced=3)
     publish_backfill(lake)
     assert shops(lake) == before | {f"{number:06}": "A" for number in range(7, 20)}
+
+
+def test_a_commit_to_main_fails_where_a_backfill_has_committed_to_its_branch_meanwhile(
+    lake: IcebergLake,
+) -> None:
+    lake.load(EVENTS).delete("position == '000003'")
+    open_branch(lake.load(EVENTS), "backfill")
+    main = LakeTransaction(lake.load(EVENTS))
+    main.append(shape(events(7), lake.schema(EVENTS.name), EVENTS))
+    assert fill_branch(lake) == Filled(messages=3, added=1)
+    with pytest.raises(CommitFailedException, match="meanwhile"):
+        main.commit_transaction()
+    assert len(shops(lake)) == 5
+    assert lake.load(EVENTS).scan().use_ref("backfill").to_arrow().num_rows == 6
