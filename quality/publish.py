@@ -34,6 +34,7 @@ from streaming.lake.formats import require_iceberg
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.commits import LakeTransaction, retry_conflicts
 from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.iceberg.replace_files import change_files
 from streaming.lake.iceberg.state import IcebergIncrement
 from streaming.sinks.postgres import Database
 
@@ -192,25 +193,21 @@ def publish(iceberg: IcebergTable, branch: str, audited: int) -> int:
     with LakeTransaction(iceberg) as change:
         if not moved:
             ManageSnapshots(change).set_current_snapshot(head.snapshot_id)
-        elif removed:
-            _replace_files(change, branch, added, removed)
         else:
-            with change.update_snapshot().fast_append() as append:
-                for file in added:
-                    append.append_data_file(file)
+            _take_over(change, iceberg, branch, added, removed)
         ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()
     return sum(file.record_count for file in added)
 
 
-def _replace_files(
-    change: Transaction, branch: str, added: Sequence[DataFile], removed: Sequence[DataFile]
+def _take_over(
+    change: Transaction,
+    iceberg: IcebergTable,
+    branch: str,
+    added: Sequence[DataFile],
+    removed: Sequence[DataFile],
 ) -> None:
     try:
-        with change.update_snapshot().overwrite() as overwrite:
-            for file in removed:
-                overwrite.delete_data_file(file)
-            for file in added:
-                overwrite.append_data_file(file)
+        change_files(change, iceberg.io, added, removed)
     except ValidationException as error:
         raise BranchPublishError(
             f"Rows that the branch {branch} rewrote or deleted have been rewritten meanwhile: "

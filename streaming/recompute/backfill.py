@@ -37,7 +37,7 @@ from conf.stores import load_stores
 from streaming.lake.iceberg.commits import LakeTransaction, retry_conflicts
 from streaming.lake.iceberg.files import read_tasks, write_files
 from streaming.lake.iceberg.lake import IcebergLake
-from streaming.lake.iceberg.replace_files import ReplaceFiles
+from streaming.lake.iceberg.replace_files import change_files
 from streaming.lake.protocol import shape
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -224,17 +224,9 @@ class Backfill:
         done = {"to": end.isoformat(), "positions": to_text(self.positions)}
         properties = {PROGRESS: json.dumps(done)}
         with LakeTransaction(iceberg) as change:
-            # Streams of others read a table as long as its snapshots only append.
-            snapshot = (
-                ReplaceFiles(change, iceberg.io, properties, self.branch)
-                if removed
-                else change.update_snapshot(properties, self.branch).fast_append()
+            change_files(
+                change, iceberg.io, added, removed, properties=properties, branch=self.branch
             )
-            for file in removed:
-                snapshot.delete_data_file(file)
-            for file in added:
-                snapshot.append_data_file(file)
-            snapshot.commit()
 
     def _bronze(self, start: datetime, end: datetime) -> DataFrame:
         rows = self.spark.table(f"{self.settings.catalog.name}.{self.source.bronze.name}")

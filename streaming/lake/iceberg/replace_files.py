@@ -125,6 +125,35 @@ class ReplaceFiles(_OverwriteFiles):
         return writer.to_manifest_file()
 
 
+def change_files(
+    change: Transaction,
+    io: FileIO,
+    added: Sequence[DataFile],
+    removed: Sequence[DataFile],
+    *,
+    properties: Mapping[str, str] = EMPTY_DICT,
+    branch: str = MAIN_BRANCH,
+) -> None:
+    """Stage one snapshot that adds files and removes others.
+
+    It appends where none is removed: streams of other tools read a table as long as its snapshots
+    do. The arguments are those of `ReplaceFiles`, and the files.
+
+    Raises:
+        ValidationException: a file to remove is not there any more.
+    """
+    snapshot = (
+        ReplaceFiles(change, io, properties, branch)
+        if removed
+        else change.update_snapshot(dict(properties), branch).fast_append()
+    )
+    for file in removed:
+        snapshot.delete_data_file(file)
+    for file in added:
+        snapshot.append_data_file(file)
+    snapshot.commit()
+
+
 class SameRows(ReplaceFiles):
     """Replaces files by others with the same rows, and merges all small manifests.
 
